@@ -1,0 +1,184 @@
+"""The pool, and the identities a transaction can have. Nobody else opens a connection or begins a transaction.
+
+asyncpg alone carries every statement; SQLAlchemy composes the searches (`db.search`) and Alembic runs the migrations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Any, Self, TypeAlias
+from uuid import UUID
+
+import asyncpg
+
+Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+
+
+class Role(StrEnum):
+    """Which of the schema's identities a process takes; see the migrations for what each may do."""
+
+    APP = "paygate_app"
+    WORKER = "paygate_worker"
+    OPERATOR = "paygate_operator"
+
+
+class Unavailable(Exception):
+    """The database did not take the work: nothing was committed. Answer 503; the same call may be made again."""
+
+
+class CommitUncertain(Exception):
+    """The connection broke while the work was under way: whether it was committed only a fresh look can tell."""
+
+
+POOL_MAX = 20
+"""Connections of one pool: none is held during a PSP call, so few serve many."""
+ACQUIRE_SECONDS = 2.0
+"""How long a request waits for a connection before it is answered 503."""
+_SETTINGS = {
+    "application_name": "paygate",
+    "statement_timeout": "5s",
+    "lock_timeout": "2s",
+    "idle_in_transaction_session_timeout": "10s",
+    "jit": "off",  # every hot statement is short: compiling one costs more than running it
+    "timezone": "UTC",
+}
+_REFUSED = (
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.DiskFullError,
+    asyncpg.OutOfMemoryError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.SerializationError,
+    asyncpg.DeadlockDetectedError,
+)
+_BROKEN = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # seen when the server dies mid-statement
+    OSError,
+)
+
+
+class Database:
+    """One pool under one role. Transactions set row-level security's identity with `set_config(…, true)` only."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str, role: Role, *, pool_max: int = POOL_MAX) -> Self:
+        """Connect at once, so that a wrong address or a missing role is known at start. Raises `Unavailable`."""
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=pool_max,
+                max_inactive_connection_lifetime=30.0,
+                max_queries=1_000_000,
+                init=_prepare_connection,
+                reset=_no_reset,
+                timeout=5.0,
+                server_settings=_SETTINGS | {"role": role.value},
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise Unavailable(f"cannot connect to the database: {error}") from error
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Wait for work under way, at most 10 s, then cut it off."""
+        try:
+            await asyncio.wait_for(self._pool.close(), 10)
+        except TimeoutError:
+            self._pool.terminate()
+
+    @property
+    def in_use(self) -> int:
+        return self._pool.get_size() - self._pool.get_idle_size()
+
+    @asynccontextmanager
+    async def statement(self) -> AsyncIterator[Connection]:
+        """A connection for single statements that set their own identity (`journal_write`, `authenticate`)."""
+        async with self._connection() as connection:
+            with _Translated():
+                yield connection
+
+    @asynccontextmanager
+    async def as_partner(self, partner_id: UUID) -> AsyncIterator[Connection]:
+        """A transaction that sees and writes this partner's rows only."""
+        async with self._connection() as connection:
+            with _Translated():
+                # One round trip: a UUID's text holds nothing that SQL could read as more than a value.
+                await connection.execute(f"BEGIN; SET LOCAL app.current_partner_id = '{partner_id}'")
+                async with _finished(connection):
+                    yield connection
+
+    @asynccontextmanager
+    async def as_system(self) -> AsyncIterator[Connection]:
+        """A transaction with no partner: it sees what the role's own policies show (nothing, for `paygate_app`)."""
+        async with self._connection() as connection:
+            with _Translated():
+                await connection.execute("BEGIN")
+                async with _finished(connection):
+                    yield connection
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        try:
+            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+        except (TimeoutError, *_REFUSED, *_BROKEN) as error:
+            raise Unavailable(f"no database connection: {type(error).__name__}") from error
+        try:
+            yield connection
+        finally:
+            await self._release(connection)
+
+    async def _release(self, connection: Connection) -> None:
+        try:
+            await self._pool.release(connection, timeout=5)
+        except (*_BROKEN, TimeoutError):  # it was broken before: the pool replaces it
+            return
+
+
+class _Translated:
+    """Turn what asyncpg raises for a lost or refusing server into the two cases callers tell apart."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, _REFUSED):
+            raise Unavailable(type(error).__name__) from error
+        if isinstance(error, _BROKEN):
+            raise CommitUncertain(type(error).__name__) from error
+
+
+@asynccontextmanager
+async def _finished(connection: Connection) -> AsyncIterator[None]:
+    try:
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+
+
+async def _prepare_connection(connection: Connection) -> None:
+    await connection.set_type_codec("jsonb", encoder=_dump, decoder=json.loads, schema="pg_catalog")
+
+
+async def _no_reset(_connection: Connection) -> None:
+    """Asyncpg has rolled back what was open; nothing else is ever set on a session, so `RESET ALL` is not paid for."""
+
+
+def _dump(value: Mapping[str, Any] | list[Any] | str) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, separators=(",", ":"))

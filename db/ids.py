@@ -1,0 +1,48 @@
+"""Ids: time-ordered (UUID version 7) inside, prefixed outside (TypeID: `txn_` and 26 Crockford base32 characters)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from uuid import UUID
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_LENGTH = 26
+
+
+def new() -> UUID:
+    """A fresh UUIDv7 (RFC 9562): 48 bits of milliseconds, then 74 random bits, so ids are ordered and unguessable."""
+    milliseconds = time.time_ns() // 1_000_000
+    random_bits = secrets.randbits(74)
+    return UUID(
+        int=milliseconds << 80 | 0x7 << 76 | (random_bits >> 62) << 64 | 0b10 << 62 | random_bits & (1 << 62) - 1
+    )
+
+
+def encode(prefix: str, value: UUID) -> str:
+    return f"{prefix}_{bare(value)}"
+
+
+def bare(value: UUID) -> str:
+    """The 26 characters without a prefix, for references that must stay short."""
+    number = value.int
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def decode(prefix: str, text: str) -> UUID | None:
+    """The id behind `text`, or None where it is not one of this prefix."""
+    found, separator, rest = text.partition("_")
+    return from_bare(rest) if separator and found == prefix else None
+
+
+def from_bare(text: str) -> UUID | None:
+    if len(text) != _LENGTH or text[0] > "7":  # 26 × 5 bits are two more than a UUID has
+        return None
+    number = 0
+    for character in text:
+        value = _VALUES.get(character)
+        if value is None:
+            return None
+        number = number << 5 | value
+    return UUID(int=number)

@@ -1,0 +1,315 @@
+"""The nouns on one page: what the tables hold, as frozen values. Field names are column names.
+
+Amounts are Decimals in major units; times are aware and in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar, get_type_hints
+from uuid import UUID
+
+R = TypeVar("R")
+
+
+class TransactionStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    REQUIRES_ACTION = "requires_action"
+    AUTHORIZED = "authorized"
+    COMPLETED = "completed"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class CaptureMode(StrEnum):
+    AUTOMATIC = "automatic"
+    MANUAL = "manual"
+
+
+class RefundStatus(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+class RefundReason(StrEnum):
+    REQUESTED_BY_CUSTOMER = "requested_by_customer"
+    DUPLICATE = "duplicate"
+    FRAUDULENT = "fraudulent"
+    OTHER = "other"
+
+
+class AttemptOperation(StrEnum):
+    CHARGE = "charge"
+    CAPTURE = "capture"
+    CANCEL = "cancel"
+    REFUND = "refund"
+
+
+class AttemptState(StrEnum):
+    CREATED = "created"
+    SENDING = "sending"
+    WAITING = "waiting"
+    UNKNOWN = "unknown"
+    RESOLVING = "resolving"
+    SUCCEEDED = "succeeded"
+    DECLINED = "declined"
+    FAILED_NOT_SENT = "failed_not_sent"
+    ABSENT_CONFIRMED = "absent_confirmed"
+    CANCELLED_CONFIRMED = "cancelled_confirmed"
+    LATE_SUCCESS = "late_success"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+
+
+class TransactionEventType(StrEnum):
+    CREATED = "created"
+    PAYMENT_INITIATED = "payment_initiated"
+    PAYMENT_PROCESSING = "payment_processing"
+    PAYMENT_REQUIRES_ACTION = "payment_requires_action"
+    PAYMENT_AUTHORIZED = "payment_authorized"
+    PAYMENT_COMPLETED = "payment_completed"
+    PAYMENT_FAILED = "payment_failed"
+    PAYMENT_CANCELLED = "payment_cancelled"
+    CAPTURE_INITIATED = "capture_initiated"
+    CAPTURE_PROCESSING = "capture_processing"
+    CAPTURE_FAILED = "capture_failed"
+    CANCEL_INITIATED = "cancel_initiated"
+    CANCEL_PROCESSING = "cancel_processing"
+    CANCEL_FAILED = "cancel_failed"
+    REFUND_INITIATED = "refund_initiated"
+    REFUND_PROCESSING = "refund_processing"
+    REFUND_COMPLETED = "refund_completed"
+    REFUND_FAILED = "refund_failed"
+    WEBHOOK_RECEIVED = "webhook_received"
+    REVIEW_REQUESTED = "review_requested"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Whose rows, and of which mode: what every question a partner asks is limited to."""
+
+    partner_id: UUID
+    livemode: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a payment or refund failed, in our words and (`provider_code`) in the PSP's."""
+
+    error_code: str | None = None
+    error_message: str | None = None
+    decline_code: str | None = None
+    advice: str | None = None
+    provider_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    partner_id: UUID
+    id: UUID
+    livemode: bool
+    version: int
+    published: int
+    idempotency_key: str | None
+    status: TransactionStatus
+    amount: Decimal
+    currency: str
+    amount_captured: Decimal = Decimal(0)
+    capture_pending: Decimal = Decimal(0)
+    amount_refunded: Decimal = Decimal(0)
+    refund_reserved: Decimal = Decimal(0)
+    capture: CaptureMode
+    payment_method: str
+    card_brand: str | None = None
+    card_last4: str | None = None
+    provider: str | None = None
+    provider_account_id: UUID | None = None
+    provider_transaction_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    decline_code: str | None = None
+    advice: str | None = None
+    provider_code: str | None = None
+    next_action: Mapping[str, Any] | None = None
+    next_check_at: datetime | None = None
+    needs_review: bool = False
+    customer_id: UUID | None = None
+    customer_email: str | None = None
+    customer_name: str | None = None
+    customer_phone: str | None = None
+    reference: str | None = None
+    description: str | None = None
+    statement_descriptor: str | None = None
+    metadata: Mapping[str, str]
+    return_url: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    processed_at: datetime | None = None
+    failed_at: datetime | None = None
+
+    @property
+    def amount_refundable(self) -> Decimal:
+        return self.amount_captured - self.amount_refunded - self.refund_reserved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refund:
+    partner_id: UUID
+    id: UUID
+    transaction_id: UUID
+    livemode: bool
+    idempotency_key: str | None
+    amount: Decimal
+    currency: str
+    reason: RefundReason
+    note: str | None
+    status: RefundStatus
+    provider_refund_id: str | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    decline_code: str | None = None
+    advice: str | None = None
+    provider_code: str | None = None
+    created_at: datetime
+    updated_at: datetime
+    processed_at: datetime | None = None
+    failed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One thing asked of a PSP. `request` is exactly what is sent; `epoch` fences out writers that lost their lease."""
+
+    partner_id: UUID
+    id: UUID
+    transaction_id: UUID
+    refund_id: UUID | None = None
+    number: int
+    operation: AttemptOperation
+    amount: Decimal
+    account_id: UUID
+    provider: str
+    state: AttemptState
+    provider_key: str
+    request: str
+    idempotency_key: str | None
+    epoch: int = 1
+    lease_until: datetime | None = None
+    resend_until: datetime | None = None
+    next_check_at: datetime | None = None
+    checks: int = 0
+    provider_id: str | None = None
+    outcome: Mapping[str, Any] | None = None
+    routing: Mapping[str, Any] | None = None
+    created_at: datetime
+    updated_at: datetime
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionEvent:
+    partner_id: UUID
+    transaction_id: UUID
+    sequence: int
+    event_type: TransactionEventType
+    status: TransactionStatus
+    attempt_id: UUID | None
+    refund_id: UUID | None
+    data: Mapping[str, Any]
+    created_by: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """Debits are positive, credits negative; the entries of one transaction event sum to zero."""
+
+    partner_id: UUID
+    transaction_id: UUID
+    sequence: int
+    account: str
+    currency: str
+    amount: Decimal
+    id: UUID
+    livemode: bool
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedEvent:
+    """An event as partners receive it; `body` is the exact text that is signed."""
+
+    partner_id: UUID
+    id: UUID
+    livemode: bool
+    type: str
+    transaction_id: UUID | None
+    sequence: int | None
+    body: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLog:
+    id: UUID
+    partner_id: UUID | None
+    actor: str
+    action: str
+    resource_type: str
+    resource_id: str
+    ip_address: str | None
+    user_agent: str | None
+    request_id: str | None
+    changes: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    key: str
+    fingerprint: bytes
+    transaction_id: UUID | None
+    refund_id: UUID | None
+    attempt_id: UUID | None
+    response_status: int | None
+    response_body: str | None
+    response_sealed: bytes | None
+
+
+def columns(record_class: type) -> str:
+    """The record's columns, for a SELECT list."""
+    return ", ".join(field.name for field in fields(record_class))
+
+
+def row(record: Any) -> dict[str, Any]:
+    """The record as a row by column name; unlike `asdict` it copies nothing."""
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def read(record_class: type[R], found: Any) -> R:
+    """A record from a row of the database (values by column name), its enumerations as their Python members."""
+    values = {name: found[name] for name in _names(record_class)}
+    for name, enumeration in _enumerations(record_class):
+        values[name] = enumeration(values[name])
+    return record_class(**values)
+
+
+@cache
+def _names(record_class: type) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(record_class))
+
+
+@cache
+def _enumerations(record_class: type) -> tuple[tuple[str, type[StrEnum]], ...]:
+    hints = get_type_hints(record_class)
+    return tuple((name, hint) for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, StrEnum))

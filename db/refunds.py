@@ -1,0 +1,52 @@
+"""Refunds."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from db import records
+from db.database import Connection
+from db.records import Refund, Scope
+
+_REFUND = records.columns(Refund)
+
+
+async def get(connection: Connection, scope: Scope, refund_id: UUID) -> Refund | None:
+    row = await connection.fetchrow(
+        f"SELECT {_REFUND} FROM refunds WHERE partner_id = $1 AND id = $2 AND livemode = $3",
+        scope.partner_id,
+        refund_id,
+        scope.livemode,
+    )
+    return None if row is None else records.read(Refund, row)
+
+
+async def by_key(connection: Connection, scope: Scope, key: str) -> Refund | None:
+    row = await connection.fetchrow(
+        f"SELECT {_REFUND} FROM refunds WHERE partner_id = $1 AND livemode = $2 AND idempotency_key = $3",
+        scope.partner_id,
+        scope.livemode,
+        key,
+    )
+    return None if row is None else records.read(Refund, row)
+
+
+async def of_transaction(connection: Connection, partner_id: UUID, transaction_id: UUID) -> list[Refund]:
+    rows = await connection.fetch(
+        f"SELECT {_REFUND} FROM refunds WHERE partner_id = $1 AND transaction_id = $2 ORDER BY id DESC",
+        partner_id,
+        transaction_id,
+    )
+    return [records.read(Refund, row) for row in rows]
+
+
+async def page(connection: Connection, scope: Scope, *, before: UUID | None, limit: int) -> list[Refund]:
+    rows = await connection.fetch(
+        f"SELECT {_REFUND} FROM refunds WHERE partner_id = $1 AND livemode = $2"
+        " AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4",
+        scope.partner_id,
+        scope.livemode,
+        before,
+        limit,
+    )
+    return [records.read(Refund, row) for row in rows]

@@ -1,0 +1,127 @@
+"""Transactions, their attempts and their history. Writing money facts is `journal_write` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from db import records
+from db.database import Connection
+from db.records import Attempt, Scope, Transaction, TransactionEvent
+
+_TRANSACTION = records.columns(Transaction)
+_ATTEMPT = records.columns(Attempt)
+_EVENT = records.columns(TransactionEvent)
+
+
+async def journal_write(connection: Connection, partner_id: UUID, step: Mapping[str, Any]) -> str:
+    """One round trip: 'written', or which guard failed ('claimed', 'version', 'epoch') and nothing was written."""
+    result: str = await connection.fetchval("SELECT journal_write($1, $2)", partner_id, step)
+    return result
+
+
+async def get(connection: Connection, scope: Scope, transaction_id: UUID) -> Transaction | None:
+    row = await connection.fetchrow(
+        f"SELECT {_TRANSACTION} FROM transactions"
+        " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL",
+        scope.partner_id,
+        transaction_id,
+        scope.livemode,
+    )
+    return None if row is None else records.read(Transaction, row)
+
+
+async def lock(connection: Connection, partner_id: UUID, transaction_id: UUID) -> Transaction | None:
+    """The transaction as it is now, held until this database transaction ends."""
+    row = await connection.fetchrow(
+        f"SELECT {_TRANSACTION} FROM transactions WHERE partner_id = $1 AND id = $2 FOR UPDATE",
+        partner_id,
+        transaction_id,
+    )
+    return None if row is None else records.read(Transaction, row)
+
+
+async def by_key(connection: Connection, scope: Scope, key: str) -> Transaction | None:
+    row = await connection.fetchrow(
+        f"SELECT {_TRANSACTION} FROM transactions WHERE partner_id = $1 AND livemode = $2 AND idempotency_key = $3",
+        scope.partner_id,
+        scope.livemode,
+        key,
+    )
+    return None if row is None else records.read(Transaction, row)
+
+
+async def attempts(connection: Connection, partner_id: UUID, transaction_ids: list[UUID]) -> list[Attempt]:
+    """Every attempt of these transactions, in the order they were made."""
+    rows = await connection.fetch(
+        f"SELECT {_ATTEMPT} FROM attempts WHERE partner_id = $1 AND transaction_id = ANY ($2) ORDER BY number, id",
+        partner_id,
+        transaction_ids,
+    )
+    return [records.read(Attempt, row) for row in rows]
+
+
+async def attempt(connection: Connection, partner_id: UUID, attempt_id: UUID) -> Attempt | None:
+    row = await connection.fetchrow(
+        f"SELECT {_ATTEMPT} FROM attempts WHERE partner_id = $1 AND id = $2", partner_id, attempt_id
+    )
+    return None if row is None else records.read(Attempt, row)
+
+
+async def take(connection: Connection, partner_id: UUID, attempt_id: UUID, *, lease_seconds: float) -> Attempt | None:
+    """Become the one who may conclude this attempt; None where it is over or somebody else holds it."""
+    row = await connection.fetchrow(
+        "UPDATE attempts SET epoch = epoch + 1, lease_until = now() + make_interval(secs => $3),"
+        " next_check_at = now() + make_interval(secs => $3)"
+        " WHERE partner_id = $1 AND id = $2 AND finished_at IS NULL"
+        f" AND (lease_until IS NULL OR lease_until < now()) RETURNING {_ATTEMPT}",
+        partner_id,
+        attempt_id,
+        lease_seconds,
+    )
+    return None if row is None else records.read(Attempt, row)
+
+
+async def lease_left(connection: Connection, partner_id: UUID, attempt_id: UUID) -> float:
+    """Seconds for which somebody still works on the attempt; 0 where nobody does."""
+    left: float | None = await connection.fetchval(
+        "SELECT extract(epoch FROM lease_until - now())::float8 FROM attempts WHERE partner_id = $1 AND id = $2",
+        partner_id,
+        attempt_id,
+    )
+    return max(left or 0.0, 0.0)
+
+
+async def may_resend(connection: Connection, partner_id: UUID, attempt_id: UUID) -> bool:
+    """Whether the PSP still knows this attempt's key for sure, by the database's clock."""
+    found: bool = await connection.fetchval(
+        "SELECT now() < resend_until FROM attempts WHERE partner_id = $1 AND id = $2", partner_id, attempt_id
+    )
+    return found
+
+
+async def due_attempts(connection: Connection, limit: int) -> list[tuple[UUID, UUID]]:
+    """(partner, attempt) whose outcome should be looked into now, oldest first; as the worker, over all partners."""
+    rows = await connection.fetch(
+        "SELECT partner_id, id FROM attempts WHERE next_check_at <= now() ORDER BY next_check_at LIMIT $1", limit
+    )
+    return [(row["partner_id"], row["id"]) for row in rows]
+
+
+async def open_attempts(connection: Connection) -> list[tuple[str, str, int, float]]:
+    """(provider, state, count, age of the oldest in seconds) of attempts without an outcome, over all partners."""
+    rows = await connection.fetch(
+        "SELECT provider, state::text, count(*), extract(epoch FROM now() - min(created_at))::float8 AS age"
+        " FROM attempts WHERE next_check_at IS NOT NULL GROUP BY provider, state"
+    )
+    return [(row["provider"], row["state"], row["count"], row["age"]) for row in rows]
+
+
+async def events(connection: Connection, partner_id: UUID, transaction_id: UUID) -> list[TransactionEvent]:
+    rows = await connection.fetch(
+        f"SELECT {_EVENT} FROM transaction_events WHERE partner_id = $1 AND transaction_id = $2 ORDER BY sequence",
+        partner_id,
+        transaction_id,
+    )
+    return [records.read(TransactionEvent, row) for row in rows]

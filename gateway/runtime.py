@@ -1,0 +1,162 @@
+"""The composition root: what a process needs to take and settle payments, opened once and passed on as one value."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from async_lru import alru_cache
+
+from db import currencies, ids, provider_accounts
+from db.database import Connection, Database, Role
+from db.currencies import Currency
+from db.provider_accounts import ProviderAccount
+from db.records import Scope
+from db.vault import Vault
+from gateway import telemetry
+from gateway.config import Settings
+from providers import PROVIDERS
+from providers.contract import Provider
+from providers.http import Doorway
+
+T = TypeVar("T")
+
+FRESH_SECONDS = 1.0
+"""How long another process's change of an account may go unseen here."""
+RESEND_SHARE = 0.8
+"""Of the time a PSP remembers a key, the share within which a resend is safe whatever its clock says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """An account at a PSP with its adapter, ready to send."""
+
+    id: UUID
+    provider: str
+    priority: int
+    adapter: Provider
+
+
+class Accounts:
+    """The accounts as this process knows them; adapters are kept per account and version."""
+
+    def __init__(self, database: Database, vault: Vault, doorway: Doorway) -> None:
+        self._database = database
+        self._vault = vault
+        self._doorway = doorway
+        self._adapters: dict[tuple[UUID, int], Provider] = {}
+        self.open_to = alru_cache(maxsize=10_000, ttl=FRESH_SECONDS)(self._open_to)
+
+    async def _open_to(self, scope: Scope) -> tuple[Account, ...]:
+        """The enabled accounts a partner may charge through. Cached for `FRESH_SECONDS`."""
+        async with self._database.as_partner(scope.partner_id) as connection:
+            found = await provider_accounts.enabled(connection, livemode=scope.livemode)
+        return tuple(
+            Account(id=row.id, provider=row.provider, priority=row.priority, adapter=self._opened(row)) for row in found
+        )
+
+    async def adapter(self, connection: Connection, account_id: UUID) -> Provider:
+        """The adapter of one account, enabled or not: what was begun at an account is finished there."""
+        row = await provider_accounts.find(connection, account_id)
+        if row is None:
+            raise LookupError(f"provider account {account_id} is not to be seen by this partner")
+        return self._opened(row)
+
+    def resend_seconds(self, provider: str) -> float:
+        return PROVIDERS[provider].capabilities.key_lifetime_seconds * RESEND_SHARE
+
+    def _opened(self, row: ProviderAccount) -> Provider:
+        known = self._adapters.get((row.id, row.version))
+        if known is None:
+            known = open_adapter(row, self._vault, self._doorway)
+            self._adapters[row.id, row.version] = known
+        return known
+
+
+def open_adapter(row: ProviderAccount, vault: Vault, doorway: Doorway) -> Provider:
+    """Raises `db.vault.CannotOpen` and `providers.contract.BadCredentials`."""
+    credentials = json.loads(vault.open(row.credentials, provider_accounts.credentials_context(row.id)))
+    return PROVIDERS[row.provider].open(credentials, base_url=row.base_url, livemode=row.livemode, doorway=doorway)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True, kw_only=True)
+class Runtime:
+    """Everything a use case may reach. `clock` dates business facts; leases and expiry run on the database's clock."""
+
+    settings: Settings
+    database: Database
+    vault: Vault
+    doorway: Doorway
+    accounts: Accounts
+    currencies: Mapping[str, Currency]
+    clock: Callable[[], datetime] = _now
+    wake_deliverer: Callable[[], None] | None = None
+    """Set where the deliverer runs in this process; elsewhere it finds new events by itself."""
+    _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def places(self, currency: str) -> int:
+        return self.currencies[currency].decimal_places
+
+    def reference(self, partner_id: UUID, attempt_id: UUID) -> str:
+        """Ours at the PSP, 57 characters: names partner and attempt, so a notification finds its shard and row."""
+        return f"pg1_{ids.bare(partner_id)}_{ids.bare(attempt_id)}"
+
+    def provider_key(self, attempt_id: UUID, operation: str, account_id: UUID) -> str:
+        """The key a PSP sees: 43 characters, the same for the same attempt, of no use to anyone who guesses ids."""
+        text = f"{attempt_id}/{operation}/{account_id}".encode()
+        digest = hmac.digest(self.vault.derive("provider-key"), text, hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def published(self, count: int) -> None:
+        """Events were committed: no need for the deliverer to wait for its next look."""
+        if count and self.wake_deliverer is not None:
+            self.wake_deliverer()
+
+    async def carry_out(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end even if the caller goes away: what was begun at a PSP is always written down."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for what is under way, at most `seconds`; what is left is settled by recovery."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+
+@asynccontextmanager
+async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
+    """A runtime under one database role, closed in order at the end. Raises `db.database.Unavailable`."""
+    database = await Database.open(settings.database_url, role)
+    vault = Vault(settings.secret_keys)
+    doorway = Doorway(observe=telemetry.psp_exchanged)
+    try:
+        async with database.as_system() as connection:
+            known = await currencies.all_currencies(connection)
+        runtime = Runtime(
+            settings=settings,
+            database=database,
+            vault=vault,
+            doorway=doorway,
+            accounts=Accounts(database, vault, doorway),
+            currencies=known,
+        )
+        yield runtime
+        await runtime.drain(settings.shutdown_seconds)
+    finally:
+        await doorway.aclose()
+        await database.close()

@@ -1,0 +1,59 @@
+"""What a key that was used before is worth: the answer it got, a refusal, or the attempt it belongs to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from uuid import UUID
+
+from db import idempotency, transactions
+from db.database import Connection
+from gateway.transactions.commands import Caller
+
+
+class KeyReused(Exception):
+    """The key came with another request before."""
+
+
+class InProgress(Exception):
+    """The first request with this key is still at work; ask again in `retry_after_seconds`."""
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__("the first request with this key is still in progress")
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A use case's result as HTTP will tell it: `body` is final text. `replayed` where it is an earlier answer."""
+
+    status: int
+    body: str
+    replayed: bool = False
+    location: str | None = None
+    retry_after_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unanswered:
+    """The key was used, its attempt has no lasting answer yet and nobody works on it at the moment."""
+
+    transaction_id: UUID
+    attempt_id: UUID
+
+
+async def earlier(connection: Connection, caller: Caller) -> Answered | Unanswered | None:
+    """What the key of this call led to before, None where it is new. Raises `KeyReused` and `InProgress`."""
+    found = await idempotency.find(connection, caller.scope, caller.key)
+    if found is None:
+        return None
+    if found.fingerprint != caller.fingerprint:
+        raise KeyReused
+    if found.response_status is not None:
+        return Answered(status=found.response_status, body=found.response_body or "", replayed=True)
+    assert found.transaction_id is not None
+    assert found.attempt_id is not None
+    left = await transactions.lease_left(connection, caller.scope.partner_id, found.attempt_id)
+    if left > 0:
+        raise InProgress(math.ceil(min(left, 5.0)))
+    return Unanswered(transaction_id=found.transaction_id, attempt_id=found.attempt_id)

@@ -1,0 +1,264 @@
+"""The one way money facts are written: an attempt is begun (tx A) and its outcome recorded (tx B).
+
+The direct answer, the PSP's notification and the look-up all end in `record`. Each write is one statement that
+PostgreSQL applies whole or not at all, guarded by the transaction's version and the attempt's epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from db import idempotency, ids, records, refunds, transactions
+from db.database import CommitUncertain, Connection, Unavailable
+from db.records import AuditLog, Refund, Scope, TransactionEvent
+from gateway.runtime import Runtime
+from gateway.transactions import changes, representation, states
+from gateway.transactions.changes import Change, Snapshot
+from gateway.transactions.commands import Caller
+from providers.contract import Outcome
+
+KEEP_ANSWERS = timedelta(days=30)
+"""How long a key's answer is repeated byte for byte; after that the transaction still remembers the key."""
+LOST_RACES_MAX = 20
+"""How often a write is computed anew because another one came first; more means a loop, not contention."""
+RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Waits while the database is away, together within the lease: an outcome in hand is worth waiting for."""
+
+
+class KeyTaken(Exception):
+    """Another request holds or held this idempotency key; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What stands after an outcome was recorded, by us or by whoever came first."""
+
+    snapshot: Snapshot
+    released: bool = False
+
+
+async def begin(
+    runtime: Runtime, connection: Connection, caller: Caller, snapshot: Snapshot, change: Change
+) -> Snapshot:
+    """Write what is about to be sent, together with the claim of the caller's key. Raises `KeyTaken`."""
+    after = snapshot.after(change)
+    step = _step(runtime, after, change, actor=caller.actor)
+    step["attempts"][0] |= {
+        "lease_seconds": runtime.settings.lease_seconds,
+        "check_in_seconds": runtime.settings.lease_seconds,
+        "resend_seconds": runtime.accounts.resend_seconds(after.attempt.provider),
+    }
+    step["claim"] = {
+        "livemode": caller.scope.livemode,
+        "key": caller.key,
+        "fingerprint": f"\\x{caller.fingerprint.hex()}",
+        "transaction_id": after.transaction.id,
+        "refund_id": after.refund.id if after.refund else None,
+        "attempt_id": after.attempt.id,
+        "expires_at": runtime.clock() + KEEP_ANSWERS,
+    }
+    step["audit"] = [records.row(_audit(caller, after, runtime))]
+    if snapshot.transaction.version:
+        step["guard"] = {"transaction_id": after.transaction.id, "version": snapshot.transaction.version}
+    if await transactions.journal_write(connection, caller.scope.partner_id, step) == "claimed":
+        raise KeyTaken
+    return after
+
+
+async def begun(runtime: Runtime, caller: Caller, attempt_id: UUID) -> bool:
+    """After a lost acknowledgement: did our `begin` reach the disk? Asked of a fresh connection, never re-inserted."""
+    async with runtime.database.as_partner(caller.scope.partner_id) as connection:
+        found = await idempotency.find(connection, caller.scope, caller.key)
+    return found is not None and found.attempt_id == attempt_id
+
+
+async def record(runtime: Runtime, snapshot: Snapshot, outcome: Outcome, *, actor: str) -> Recorded:
+    """Write what was learned of the attempt. Waits out a short loss of the database, then raises `Unavailable`.
+
+    If somebody else concluded the attempt meanwhile, theirs stands and is returned.
+    """
+    for _ in range(LOST_RACES_MAX):
+        change = _concluded(runtime, snapshot, outcome)
+        step = _step(runtime, snapshot.after(change), change, actor=actor)
+        step["guard"] = {
+            "transaction_id": snapshot.transaction.id,
+            "version": snapshot.transaction.version,
+            "attempt_id": snapshot.attempt_id,
+            "epoch": snapshot.attempt.epoch,
+        }
+        if await _written(runtime, snapshot.transaction.partner_id, step):
+            runtime.published(len([name for line in change.happened for name in line.published]))
+            return Recorded(snapshot=snapshot.after(change), released=change.release)
+        mine = snapshot.attempt.epoch
+        snapshot = await read(runtime, snapshot)
+        if snapshot.attempt.finished_at is not None or snapshot.attempt.epoch != mine:
+            return Recorded(snapshot=snapshot, released=snapshot.attempt.state == "failed_not_sent")
+    raise Unavailable(f"attempt {snapshot.attempt_id} changed {LOST_RACES_MAX} times while its outcome was recorded")
+
+
+async def read(runtime: Runtime, snapshot: Snapshot) -> Snapshot:
+    """The same transaction as the database holds it now."""
+    partner_id = snapshot.transaction.partner_id
+    async with runtime.database.as_partner(partner_id) as connection:
+        return await load(connection, partner_id, snapshot.transaction.id, snapshot.attempt_id)
+
+
+async def load(connection: Connection, partner_id: UUID, transaction_id: UUID, attempt_id: UUID) -> Snapshot:
+    """The transaction, its attempts and the attempt's refund, read under one lock so that they agree."""
+    transaction = await transactions.lock(connection, partner_id, transaction_id)
+    attempts = tuple(await transactions.attempts(connection, partner_id, [transaction_id]))
+    assert transaction is not None
+    refund: Refund | None = None
+    refund_id = next(attempt.refund_id for attempt in attempts if attempt.id == attempt_id)
+    if refund_id is not None:
+        refund = await refunds.get(connection, Scope(partner_id, transaction.livemode), refund_id)
+    return Snapshot(transaction=transaction, attempts=attempts, attempt_id=attempt_id, refund=refund)
+
+
+def _concluded(runtime: Runtime, snapshot: Snapshot, outcome: Outcome) -> Change:
+    try:
+        return changes.concluded(snapshot, outcome, at=runtime.clock())
+    except states.InvalidState:
+        return changes.contradicted(snapshot, outcome, at=runtime.clock())
+
+
+async def _written(runtime: Runtime, partner_id: UUID, step: dict[str, Any]) -> bool:
+    """False where a guard failed: also after a lost acknowledgement, so nothing is ever written twice."""
+    for wait in (*RETRY_SECONDS, None):
+        try:
+            async with runtime.database.statement() as connection:
+                return await transactions.journal_write(connection, partner_id, step) == "written"
+        except (Unavailable, CommitUncertain) as error:
+            if wait is None:
+                raise Unavailable("the outcome could not be recorded") from error
+            await asyncio.sleep(wait)
+    raise AssertionError("unreachable")
+
+
+def _step(runtime: Runtime, after: Snapshot, change: Change, *, actor: str) -> dict[str, Any]:
+    """The change as rows, the way `journal_write` takes them."""
+    step: dict[str, Any] = {
+        "transaction": records.row(change.transaction),
+        "attempts": [records.row(attempt) for attempt in change.attempts],
+        "history": [records.row(event) for event in _history(change, actor)],
+    }
+    step["attempts"][0]["check_in_seconds"] = change.check_in_seconds
+    if change.refund is not None:
+        step["refund"] = records.row(change.refund)
+    if entries := list(_entries(change)):
+        step["entries"] = entries
+    if published := list(_published(runtime, after, change)):
+        step["published"] = published
+    if answer := _answer(runtime, after, change):
+        step["answer"] = answer
+    return step
+
+
+def _numbered(change: Change) -> Iterator[tuple[int, changes.Happened]]:
+    """Each line of history with its sequence; the last one's is the transaction's version."""
+    first = change.transaction.version - len(change.happened) + 1
+    return enumerate(change.happened, first)
+
+
+def _history(change: Change, actor: str) -> Iterator[TransactionEvent]:
+    for sequence, line in _numbered(change):
+        yield TransactionEvent(
+            partner_id=change.transaction.partner_id,
+            transaction_id=change.transaction.id,
+            sequence=sequence,
+            event_type=line.event_type,
+            status=line.status,
+            attempt_id=change.attempts[0].id,
+            refund_id=change.attempts[0].refund_id,
+            data=line.data,
+            created_by=actor,
+            created_at=change.transaction.updated_at,
+        )
+
+
+def _entries(change: Change) -> Iterator[dict[str, Any]]:
+    for sequence, line in _numbered(change):
+        for entry in line.entries:
+            yield {
+                "partner_id": change.transaction.partner_id,
+                "transaction_id": change.transaction.id,
+                "sequence": sequence,
+                "account": entry.account,
+                "currency": change.transaction.currency,
+                "amount": entry.amount,
+                "id": ids.new(),
+                "livemode": change.transaction.livemode,
+                "created_at": change.transaction.updated_at,
+            }
+
+
+def _published(runtime: Runtime, after: Snapshot, change: Change) -> Iterator[dict[str, Any]]:
+    names = [name for line in change.happened for name in line.published]
+    first = change.transaction.published - len(names) + 1
+    at = change.transaction.updated_at
+    for sequence, name in enumerate(names, first):
+        event_id = ids.new()
+        shown = _refund(runtime, after) if name.startswith("refund.") else _transaction(runtime, after)
+        yield {
+            "id": event_id,
+            "livemode": change.transaction.livemode,
+            "type": name,
+            "transaction_id": change.transaction.id,
+            "sequence": sequence,
+            "body": representation.event_text(event_id, name, at=at, sequence=sequence, data=shown),
+            "created_at": at,
+        }
+
+
+def _answer(runtime: Runtime, after: Snapshot, change: Change) -> dict[str, Any] | None:
+    key = change.attempts[0].idempotency_key
+    if key is None or not (change.final or change.release):
+        return None
+    answer: dict[str, Any] = {"livemode": change.transaction.livemode, "key": key}
+    if change.release:
+        return answer | {"release": True}
+    status, body = lasting_answer(runtime, after)
+    return answer | {"status": status, "body": body}
+
+
+def lasting_answer(runtime: Runtime, snapshot: Snapshot) -> tuple[int, str]:
+    """Status and body that the attempt's key gets once its outcome is known."""
+    match snapshot.attempt.operation:
+        case "refund":
+            return 201, representation.encode(_refund(runtime, snapshot))
+        case "charge":
+            return 201, representation.encode(_transaction(runtime, snapshot))
+        case _:
+            return 200, representation.encode(_transaction(runtime, snapshot))
+
+
+def _transaction(runtime: Runtime, snapshot: Snapshot) -> dict[str, Any]:
+    places = runtime.places(snapshot.transaction.currency)
+    return dict(representation.transaction_body(snapshot.transaction, snapshot.attempts, places=places))
+
+
+def _refund(runtime: Runtime, snapshot: Snapshot) -> dict[str, Any]:
+    assert snapshot.refund is not None
+    return dict(representation.refund_body(snapshot.refund, places=runtime.places(snapshot.refund.currency)))
+
+
+def _audit(caller: Caller, after: Snapshot, runtime: Runtime) -> AuditLog:
+    refund = after.refund
+    return AuditLog(
+        id=ids.new(),
+        partner_id=caller.scope.partner_id,
+        actor=caller.actor,
+        action=f"transaction.{after.attempt.operation}",
+        resource_type="refund" if refund else "transaction",
+        resource_id=ids.encode("rfd", refund.id) if refund else ids.encode("txn", after.transaction.id),
+        ip_address=caller.ip_address,
+        user_agent=caller.user_agent,
+        request_id=caller.request_id,
+        changes={"amount": str(after.attempt.amount), "currency": after.transaction.currency},
+        created_at=runtime.clock(),
+    )

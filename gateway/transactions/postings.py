@@ -1,0 +1,35 @@
+"""Double entry: which accounts a movement of money touches. Debits are positive, credits negative, sums are zero.
+
+psp_receivable:<account>   what the PSP holds for us    partner_payable   what was taken for the partner
+refunds                    what was given back          fees, chargebacks, suspense   later movements
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from uuid import UUID
+
+from db import ids
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a posting, in major units."""
+
+    account: str
+    amount: Decimal
+
+
+def captured(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
+    """The PSP took `amount` from the payer: it owes it to us, we owe it to the partner."""
+    return (Entry(receivable(account_id), amount), Entry("partner_payable", -amount))
+
+
+def refunded(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
+    """The PSP gave `amount` back to the payer out of what it owed us."""
+    return (Entry("refunds", amount), Entry(receivable(account_id), -amount))
+
+
+def receivable(account_id: UUID) -> str:
+    return f"psp_receivable:{ids.encode('pac', account_id)}"

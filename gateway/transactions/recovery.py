@@ -1,0 +1,65 @@
+"""Finding out: what became of an attempt whose sender died, got no answer, or was told to wait.
+
+Nothing here starts a second attempt. An attempt is taken under a new epoch, asked about at its PSP (by the same bytes
+under the same key while the PSP surely knows the key, else by a look-up) and recorded like any other outcome.
+"""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from db import transactions
+from db.database import CommitUncertain, Unavailable
+from db.records import Attempt, AttemptState
+from gateway.runtime import Runtime
+from gateway.transactions import journal, sending
+from gateway.transactions.changes import Snapshot
+from providers.contract import Outcome, Provider
+
+logger = logging.getLogger("paygate.recovery")
+
+ACTOR = "paygate:recovery"
+BATCH = 20
+"""Attempts looked into in one round: each may take a PSP's whole deadline."""
+
+
+async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, attempt_id: UUID) -> Snapshot:
+    """Learn the attempt's outcome if nobody else is at it; returns how the transaction stands after."""
+    async with runtime.database.as_partner(partner_id) as connection:
+        taken = await transactions.take(
+            connection, partner_id, attempt_id, lease_seconds=runtime.settings.lease_seconds
+        )
+        snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
+        resend = await transactions.may_resend(connection, partner_id, attempt_id)
+        adapter = await runtime.accounts.adapter(connection, snapshot.attempt.account_id)
+    if taken is None:
+        return snapshot
+    outcome = await _ask(adapter, taken, resend=resend)
+    recorded = await journal.record(runtime, snapshot, outcome, actor=ACTOR)
+    return recorded.snapshot
+
+
+async def resolve_due(runtime: Runtime) -> int:
+    """One round of the worker over all partners; the number of attempts looked into."""
+    async with runtime.database.as_system() as connection:
+        due = await transactions.due_attempts(connection, BATCH)
+    for partner_id, attempt_id in due:
+        try:
+            async with runtime.database.as_partner(partner_id) as connection:
+                attempt = await transactions.attempt(connection, partner_id, attempt_id)
+            if attempt is not None:
+                await resolve(runtime, partner_id, attempt.transaction_id, attempt_id)
+        except (Unavailable, CommitUncertain):
+            raise
+        except Exception:
+            # One attempt that cannot be read must not keep the others from being settled; its lease brings it back.
+            logger.exception("attempt could not be resolved", extra={"attempt": str(attempt_id)})
+    return len(due)
+
+
+async def _ask(adapter: Provider, attempt: Attempt, *, resend: bool) -> Outcome:
+    # What waits for the customer or for the PSP is only read; a send could not tell more.
+    if resend and attempt.state is not AttemptState.WAITING:
+        return await sending.send_again(adapter, attempt)
+    return await sending.look_up(adapter, attempt)

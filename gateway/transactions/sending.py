@@ -1,0 +1,61 @@
+"""One attempt's exchange with its PSP. No database connection is held here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from db.records import Attempt
+from gateway import telemetry
+from gateway.transactions import changes
+from providers.contract import NotSent, Outcome, Prepared, Provider, Rejected, Unknown
+
+TOTAL_SECONDS = 25.0
+"""How long a caller waits for a PSP in all; a lease outlives it by enough to write the outcome."""
+SECOND_TRY_SECONDS = 8.0
+"""With this much left, a lost answer is asked for once more under the same key: most losses are of the moment."""
+
+
+async def send(adapter: Provider, attempt: Attempt) -> Outcome:
+    """Send for the first time; on a lost answer once more under the same key, if there is time."""
+    began = time.monotonic()
+    outcome = await _exchange(adapter, attempt)
+    left = TOTAL_SECONDS - (time.monotonic() - began)
+    if not isinstance(outcome, Unknown) or left < SECOND_TRY_SECONDS:
+        return outcome
+    try:
+        async with asyncio.timeout(left):
+            second = await send_again(adapter, attempt)
+    except TimeoutError:
+        return outcome
+    return outcome if isinstance(second, Unknown) else second
+
+
+async def send_again(adapter: Provider, attempt: Attempt) -> Outcome:
+    """The same bytes under the same key, to learn what the first send did."""
+    return believed(await _exchange(adapter, attempt))
+
+
+async def look_up(adapter: Provider, attempt: Attempt) -> Outcome:
+    """Ask the PSP what became of the attempt, sending nothing that could move money."""
+    outcome = await adapter.look_up(Prepared.from_json(attempt.request), provider_id=attempt.provider_id)
+    _count(attempt, outcome)
+    return believed(outcome)
+
+
+def believed(outcome: Outcome) -> Outcome:
+    """Of a later exchange: that *it* was not executed says nothing about the first one."""
+    if isinstance(outcome, NotSent | Rejected):
+        reason = outcome.reason.value if isinstance(outcome, NotSent) else f"refused: {outcome.provider_code}"
+        return Unknown(reason=f"asked again: {reason}", trace=outcome.trace)
+    return outcome
+
+
+async def _exchange(adapter: Provider, attempt: Attempt) -> Outcome:
+    outcome = await adapter.send(Prepared.from_json(attempt.request), key=attempt.provider_key)
+    _count(attempt, outcome)
+    return outcome
+
+
+def _count(attempt: Attempt, outcome: Outcome) -> None:
+    telemetry.attempts.labels(attempt.provider, attempt.operation, changes.OUTCOME_NAMES[type(outcome)]).inc()

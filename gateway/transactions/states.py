@@ -1,0 +1,55 @@
+"""The life of a transaction, as one table.
+
+    pending ─► processing ─► authorized ─► completed ─► partially_refunded ─► refunded
+       │           │  ▲          │             └──────────────────────────────►┘
+       │           ▼  │          ├─► cancelled
+       │    requires_action ─────┼─► failed
+       └──────────────────────── ┘
+
+Nothing moves backwards; `failed` and `cancelled` say that no money was taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from db.records import AttemptState, TransactionStatus
+
+S = TransactionStatus
+
+TRANSITIONS: Mapping[TransactionStatus, frozenset[TransactionStatus]] = {
+    S.PENDING: frozenset({S.PROCESSING, S.FAILED, S.CANCELLED}),
+    S.PROCESSING: frozenset({S.REQUIRES_ACTION, S.AUTHORIZED, S.COMPLETED, S.FAILED, S.CANCELLED}),
+    S.REQUIRES_ACTION: frozenset({S.PROCESSING, S.AUTHORIZED, S.COMPLETED, S.FAILED, S.CANCELLED}),
+    S.AUTHORIZED: frozenset({S.COMPLETED, S.CANCELLED, S.FAILED}),
+    S.COMPLETED: frozenset({S.PARTIALLY_REFUNDED, S.REFUNDED}),
+    S.PARTIALLY_REFUNDED: frozenset({S.REFUNDED}),
+    S.REFUNDED: frozenset(),
+    S.FAILED: frozenset(),
+    S.CANCELLED: frozenset(),
+}
+
+CAPTURABLE = frozenset({S.AUTHORIZED})
+CANCELLABLE = frozenset({S.AUTHORIZED, S.REQUIRES_ACTION})
+REFUNDABLE = frozenset({S.COMPLETED, S.PARTIALLY_REFUNDED})
+
+LIVE_ATTEMPTS = frozenset(
+    {AttemptState.CREATED, AttemptState.SENDING, AttemptState.WAITING, AttemptState.UNKNOWN, AttemptState.RESOLVING}
+)
+"""States in which a PSP may still act on an attempt."""
+
+
+class InvalidState(Exception):
+    """The transaction's status does not allow what was asked. Nothing was sent."""
+
+    def __init__(self, status: TransactionStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+def advance(current: TransactionStatus, to: TransactionStatus) -> TransactionStatus:
+    """The next status, or `InvalidState`. Staying (a second partial refund) is no transition and always allowed."""
+    if to != current and to not in TRANSITIONS[current]:
+        raise InvalidState(current, f"a {current} transaction cannot become {to}")
+    return to

@@ -1,0 +1,26 @@
+"""The registry: every PSP the gateway speaks to, by name. Adding one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from providers import contract, http, stripe
+
+
+class Adapter(Protocol):
+    """An adapter class: opens accounts at its PSP."""
+
+    name: str
+    capabilities: contract.Capabilities
+
+    def open(
+        self, credentials: Mapping[str, object], *, base_url: str | None, livemode: bool, doorway: http.Doorway
+    ) -> contract.Provider:
+        """Raises `contract.BadCredentials`."""
+        ...
+
+
+PROVIDERS: Mapping[str, Adapter] = {
+    "stripe": stripe.Stripe,
+}

@@ -1,0 +1,370 @@
+"""A Stripe to test against: its API's addresses, form bodies, keys, errors and magic payment methods, over HTTP.
+
+    uvicorn --factory providers.simulator.stripe:create
+
+Not here yet: webhooks, disputes, customers, setup intents.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from providers.simulator import control, faults, stripe_objects, stripe_wire
+from providers.simulator.faults import Fault, FaultKind, Faults, Reply
+from providers.simulator.ledger import Ledger, References
+from providers.simulator.stripe_bank import Bank, Payment, Refund, new_id
+from providers.simulator.stripe_keys import Keys
+from providers.simulator.stripe_wire import Json, Refusal, error_reply, invalid
+
+PAGE_SIZE, PAGE_SIZE_MAX = 10, 100
+
+CREATE_PARAMS = frozenset({
+    "amount", "automatic_payment_methods", "capture_method", "confirm", "currency", "customer", "description",
+    "error_on_requires_action", "expand", "metadata", "off_session", "payment_method", "receipt_email", "return_url",
+    "setup_future_usage", "statement_descriptor_suffix",
+})  # fmt: skip
+CONFIRM_PARAMS = frozenset(
+    {"capture_method", "error_on_requires_action", "expand", "off_session", "payment_method", "return_url"}
+)
+CAPTURE_PARAMS = frozenset({"amount_to_capture", "expand", "metadata", "statement_descriptor_suffix"})
+CANCEL_PARAMS = frozenset({"cancellation_reason", "expand"})
+REFUND_PARAMS = frozenset({"amount", "charge", "expand", "metadata", "payment_intent", "reason"})
+RETRIEVE_PARAMS = frozenset({"client_secret", "expand"})
+LIST_PARAMS = frozenset({"charge", "created", "customer", "expand", "limit", "payment_intent", "starting_after"})
+
+CANCEL_REASONS = ("", "requested_by_customer", "duplicate", "fraudulent", "abandoned")
+REFUND_REASONS = ("", "requested_by_customer", "duplicate", "fraudulent")
+
+
+def create(
+    *, api_key: str | None = None, public_url: str | None = None, clock: Callable[[], float] = time.time
+) -> Starlette:
+    """`api_key` None accepts every test key; `public_url` is where a browser reaches the hosted pages."""
+    simulator = Simulator(api_key=api_key, public_url=public_url, clock=clock)
+    return Starlette(
+        routes=[
+            simulator.post("/v1/payment_intents", "charge", CREATE_PARAMS, simulator.create_payment),
+            simulator.get("/v1/payment_intents", LIST_PARAMS, simulator.list_payments),
+            simulator.get("/v1/payment_intents/{id}", RETRIEVE_PARAMS, simulator.show_payment),
+            simulator.post("/v1/payment_intents/{id}/confirm", "confirm", CONFIRM_PARAMS, simulator.confirm),
+            simulator.post("/v1/payment_intents/{id}/capture", "capture", CAPTURE_PARAMS, simulator.capture),
+            simulator.post("/v1/payment_intents/{id}/cancel", "cancel", CANCEL_PARAMS, simulator.cancel),
+            simulator.post("/v1/refunds", "refund", REFUND_PARAMS, simulator.create_refund),
+            simulator.get("/v1/refunds", LIST_PARAMS, simulator.list_refunds),
+            simulator.get("/v1/refunds/{id}", RETRIEVE_PARAMS, simulator.show_refund),
+            simulator.get("/v1/charges/{id}", RETRIEVE_PARAMS, simulator.show_charge),
+            Route("/3d_secure_2/hosted/{id}", simulator.hosted_page, methods=["GET"]),
+            Route("/3d_secure_2/hosted/{id}", simulator.leave_hosted_page, methods=["POST"]),
+            Route("/_simulator/payments/{id}/expire", simulator.expire, methods=["POST"]),
+            Route("/_simulator/refunds/{id}/settle", simulator.settle, methods=["POST"]),
+            *control.routes(simulator.faults, simulator.ledger),
+        ],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated API call with its parameters checked against the known names."""
+
+    id: str
+    params: Mapping[str, object]
+    base_url: str
+
+
+Endpoint = Callable[[Call], Json]
+
+
+class Dialect:
+    """Stripe's 429 and 500, and where its answers carry money."""
+
+    def throttled(self) -> Reply:
+        error: Json = {"type": "invalid_request_error", "code": "rate_limit", "message": "Too many requests."}
+        limited = error_reply(Refusal(429, error))
+        return replace(limited, headers=limited.headers | {"Retry-After": "2", "Stripe-Should-Retry": "true"})
+
+    def failed(self) -> Reply:
+        return error_reply(Refusal(500, {"type": "api_error", "message": "Something went wrong on Stripe's end."}))
+
+    def falsified(self, reply: Reply, kind: FaultKind) -> Reply:
+        body = json.loads(reply.body)
+        if kind is FaultKind.WRONG_CURRENCY:
+            body["currency"] = "xts"
+        else:
+            amounts = ("amount", "amount_received", "amount_capturable")
+            body |= {name: body[name] + 1 for name in amounts if body.get(name)}
+        return replace(reply, body=json.dumps(body).encode())
+
+
+@dataclass(slots=True, kw_only=True)
+class Simulator:
+    api_key: str | None
+    public_url: str | None
+    clock: Callable[[], float]
+    faults: Faults = field(default_factory=Faults)
+    ledger: Ledger = field(default_factory=Ledger)
+    keys: dict[str, Keys] = field(default_factory=dict)
+    dialect: Dialect = field(default_factory=Dialect)
+    bank: Bank = field(init=False)
+
+    def __post_init__(self) -> None:
+        show = partial(stripe_objects.payment, base_url=self.public_url or "")
+        self.bank = Bank(clock=self.clock, ledger=self.ledger, show=show)
+
+    # --- From a request to an answer: key, misbehaviour, parameters, idempotency, bank ---
+
+    def get(self, path: str, known: frozenset[str], endpoint: Endpoint) -> Route:
+        async def answer(request: Request) -> Response:
+            params = stripe_wire.read_form(request.url.query)
+            return await self._answer(request, "look_up", params, known, endpoint)
+
+        return Route(path, answer, methods=["GET"])
+
+    def post(self, path: str, operation: str, known: frozenset[str], endpoint: Endpoint) -> Route:
+        async def answer(request: Request) -> Response:
+            params = stripe_wire.read_form((await request.body()).decode())
+            return await self._answer(request, operation, params, known, endpoint)
+
+        return Route(path, answer, methods=["POST"])
+
+    async def _answer(
+        self, request: Request, operation: str, params: Json, known: frozenset[str], endpoint: Endpoint
+    ) -> Response:
+        request_id = f"req_{secrets.token_hex(7)}"
+        try:
+            response = await self._respond(request, operation, params, known, endpoint, request_id)
+        except Refusal as refusal:
+            response = error_reply(refusal).to_response()
+        response.headers["Request-Id"] = request_id
+        for echoed in ("Stripe-Version", "Idempotency-Key"):
+            if echoed in request.headers:
+                response.headers[echoed] = request.headers[echoed]
+        return response
+
+    async def _respond(
+        self,
+        request: Request,
+        operation: str,
+        params: Json,
+        known: frozenset[str],
+        endpoint: Endpoint,
+        request_id: str,
+    ) -> Response:
+        account = self._authenticate(request)
+        references = self._references(request, params)
+        self.ledger.see_call(operation, references)
+        fault = self.faults.take(operation, references)
+        early = faults.before_acting(fault, self.dialect)
+        if early is not None:
+            return early
+        stripe_wire.check_known(params, known)
+        call = Call(request.path_params.get("id", ""), params, self._base_url(request))
+        perform = partial(self._perform, call, endpoint, fault)
+        if request.method == "GET":
+            return await faults.act(fault, self.faults, perform, self.dialect)
+        key = request.headers.get("Idempotency-Key") or secrets.token_hex(16)
+        keys = self.keys.setdefault(account, Keys())
+        keys.refuse_running(key)
+        keys.running.add(key)
+        try:
+            fingerprint = f"{request.url.path} {json.dumps(params, sort_keys=True)}"
+            once = partial(keys.once, key, fingerprint, request_id, perform)
+            return await faults.act(fault, self.faults, once, self.dialect)
+        finally:
+            keys.running.discard(key)
+
+    def _perform(self, call: Call, endpoint: Endpoint, fault: Fault | None) -> Reply:
+        shown = stripe_wire.reply(200, endpoint(call))
+        return self.dialect.failed() if fault and fault.kind is FaultKind.ERROR_AFTER_ACTING else shown
+
+    def _authenticate(self, request: Request) -> str:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and (key == self.api_key or (not self.api_key and "_test_" in key)):
+            return key
+        message = f"Invalid API Key provided: {key[:8]}***" if key else "You did not provide an API key."
+        raise invalid(message, status=401, executed=False)
+
+    def _references(self, request: Request, params: Json) -> References:
+        metadata = stripe_wire.mapping(params, "metadata")
+        payment_id = request.path_params.get("id") or str(params.get("payment_intent", ""))
+        payment = self.bank.payments.get(payment_id)
+        known = payment.references if payment else References()
+        return References(
+            metadata.get("gateway_reference", known.gateway), metadata.get("merchant_reference", known.merchant)
+        )
+
+    def _base_url(self, request: Request) -> str:
+        return (self.public_url or str(request.base_url)).rstrip("/")
+
+    # --- Payments ---
+
+    def create_payment(self, call: Call) -> Json:
+        params = call.params
+        automatic = stripe_wire.mapping(params, "automatic_payment_methods")
+        payment = Payment(
+            id=new_id("pi"),
+            created=self.bank.now(),
+            amount=stripe_wire.integer(params, "amount"),
+            currency=stripe_wire.required(params, "currency").lower(),
+            capture_method=stripe_wire.chosen(params, "capture_method", ("automatic", "automatic_async", "manual")),
+            metadata=stripe_wire.mapping(params, "metadata"),
+            return_url=stripe_wire.text(params, "return_url") or None,
+            redirects=automatic.get("allow_redirects", "always") == "always",
+            token=stripe_wire.text(params, "payment_method") or None,
+            description=stripe_wire.text(params, "description") or None,
+            statement_descriptor_suffix=stripe_wire.text(params, "statement_descriptor_suffix") or None,
+        )
+        confirm = stripe_wire.flag(params, "confirm")
+        self.bank.create(payment)
+        if confirm:
+            self._confirm(payment, call)
+        return self._shown(payment, call)
+
+    def confirm(self, call: Call) -> Json:
+        payment = self.bank.payment(call.id)
+        payment.token = stripe_wire.text(call.params, "payment_method") or payment.token
+        payment.return_url = stripe_wire.text(call.params, "return_url") or payment.return_url
+        self._confirm(payment, call)
+        return self._shown(payment, call)
+
+    def _confirm(self, payment: Payment, call: Call) -> None:
+        self.bank.confirm(
+            payment,
+            off_session=stripe_wire.flag(call.params, "off_session"),
+            no_actions=stripe_wire.flag(call.params, "error_on_requires_action"),
+        )
+
+    def capture(self, call: Call) -> Json:
+        payment = self.bank.payment(call.id)
+        named = "amount_to_capture" in call.params
+        self.bank.capture(payment, stripe_wire.integer(call.params, "amount_to_capture") if named else None)
+        return self._shown(payment, call)
+
+    def cancel(self, call: Call) -> Json:
+        reason = stripe_wire.chosen(call.params, "cancellation_reason", CANCEL_REASONS)
+        payment = self.bank.payment(call.id)
+        self.bank.cancel(payment, reason or None)
+        return self._shown(payment, call)
+
+    def show_payment(self, call: Call) -> Json:
+        return self._shown(self.bank.payment(call.id), call)
+
+    def list_payments(self, call: Call) -> Json:
+        created = stripe_wire.mapping(call.params, "created")
+        found = [payment for payment in self.bank.payments.values() if _within(payment.created, created)]
+        expand = "data.latest_charge" in stripe_wire.expanded(call.params)
+        shown = [
+            stripe_objects.payment(payment, base_url=call.base_url, expand_charge=expand) for payment in reversed(found)
+        ]
+        return _page("/v1/payment_intents", shown, call)
+
+    def _shown(self, payment: Payment, call: Call) -> Json:
+        expand = "latest_charge" in stripe_wire.expanded(call.params)
+        return stripe_objects.payment(payment, base_url=call.base_url, expand_charge=expand)
+
+    def show_charge(self, call: Call) -> Json:
+        return stripe_objects.charge(self.bank.charge(call.id))
+
+    # --- Refunds ---
+
+    def create_refund(self, call: Call) -> Json:
+        params = call.params
+        charge_id = stripe_wire.text(params, "charge")
+        payment_id = (
+            self.bank.charge(charge_id).payment_id if charge_id else stripe_wire.required(params, "payment_intent")
+        )
+        amount = stripe_wire.integer(params, "amount") if "amount" in params else None
+        reason = stripe_wire.chosen(params, "reason", REFUND_REASONS) or None
+        metadata = stripe_wire.mapping(params, "metadata")
+        return stripe_objects.refund(self.bank.give_back(self.bank.payment(payment_id), amount, reason, metadata))
+
+    def show_refund(self, call: Call) -> Json:
+        return stripe_objects.refund(self.bank.refund(call.id))
+
+    def list_refunds(self, call: Call) -> Json:
+        payment_id, charge_id = (stripe_wire.text(call.params, name) for name in ("payment_intent", "charge"))
+
+        def wanted(refund: Refund) -> bool:
+            return payment_id in ("", refund.payment.id) and charge_id in ("", refund.charge.id)
+
+        found = [stripe_objects.refund(refund) for refund in reversed(self.bank.refunds.values()) if wanted(refund)]
+        return _page("/v1/refunds", found, call)
+
+    # --- What customers, banks and time do ---
+
+    async def hosted_page(self, request: Request) -> Response:
+        payment = self.bank.payments.get(request.path_params["id"])
+        if payment is None or payment.status != "requires_action":
+            return HTMLResponse("<p>Nothing to approve here.</p>", 404)
+        return HTMLResponse(_HOSTED_PAGE.format(amount=payment.amount, currency=html.escape(payment.currency.upper())))
+
+    async def leave_hosted_page(self, request: Request) -> Response:
+        payment = self.bank.payments.get(request.path_params["id"])
+        if payment is None or payment.return_url is None:
+            return HTMLResponse("<p>Nothing to approve here.</p>", 404)
+        approved = "action=approve" in (await request.body()).decode()
+        self.bank.authenticate(payment, approved=approved)
+        back = {
+            "payment_intent": payment.id,
+            "payment_intent_client_secret": payment.client_secret,
+            "redirect_status": "succeeded" if payment.last_error is None else "failed",
+        }
+        separator = "&" if "?" in payment.return_url else "?"
+        return RedirectResponse(f"{payment.return_url}{separator}{urlencode(back)}", 303)
+
+    async def expire(self, request: Request) -> Response:
+        payment = self.bank.payments[request.path_params["id"]]
+        self.bank.expire(payment)
+        return JSONResponse(stripe_objects.payment(payment, base_url=self._base_url(request)))
+
+    async def settle(self, request: Request) -> Response:
+        refund = self.bank.refunds[request.path_params["id"]]
+        self.bank.settle(refund)
+        return JSONResponse(stripe_objects.refund(refund))
+
+
+def _within(moment: int, window: Mapping[str, str]) -> bool:
+    tests: Mapping[str, Callable[[int], bool]] = {
+        "gt": lambda bound: moment > bound,
+        "gte": lambda bound: moment >= bound,
+        "lt": lambda bound: moment < bound,
+        "lte": lambda bound: moment <= bound,
+    }
+    return all(tests[name](stripe_wire.integer(window, name)) for name in window if name in tests)
+
+
+def _page(url: str, items: list[Json], call: Call) -> Json:
+    """Newest first, after the object `starting_after`."""
+    limit = stripe_wire.integer(call.params, "limit", PAGE_SIZE)
+    if not 1 <= limit <= PAGE_SIZE_MAX:
+        raise invalid("Limit must be between 1 and 100.", param="limit", executed=False)
+    after = stripe_wire.text(call.params, "starting_after")
+    ids = [item["id"] for item in items]
+    if after and after not in ids:
+        raise invalid(f"No such object: '{after}'", code="resource_missing", param="starting_after")
+    rest = items[ids.index(after) + 1 :] if after else items
+    return stripe_objects.page(url, rest[:limit], has_more=len(rest) > limit)
+
+
+_HOSTED_PAGE = """<!doctype html>
+<html lang="en">
+<title>Simulated bank</title>
+<h1>Approve this payment?</h1>
+<p>{amount} {currency}, in the smallest unit</p>
+<form method="post">
+  <button name="action" value="approve">Approve</button>
+  <button name="action" value="refuse">Refuse</button>
+</form>
+</html>
+"""

@@ -1,0 +1,308 @@
+"""Deliver what is due: claim, sign, post, judge, record. One loop, one database transaction at a time.
+
+    turn:  record what ended ─ tell partners whose endpoint that disabled ─ claim for the free places ─ commit
+    tries: one task each, no connection held; each ends as a result that waits for the next turn
+
+What is not recorded (a crash, a lost database, a stop that took too long) is sent again with the same webhook-id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from uuid import UUID
+
+from db import endpoints, ids, outbox
+from db.database import CommitUncertain, Connection, Database, Unavailable
+from db.endpoints import Endpoint
+from db.outbox import ClaimedDelivery, DeliveryState, Result
+from db.records import PublishedEvent
+from db.vault import CannotOpen, Vault
+from webhooks import schedule, signing
+from webhooks.posting import Answer, Failed, Poster
+from webhooks.schedule import Verdict
+
+USER_AGENT = "Paygate-Webhooks/1"
+SWEEP_SECONDS = 30.0
+RELEASED_MAX = 1_000  # deliveries of one sweep: short transactions, and what is due stays ahead of what was held
+FINAL_RECORDS_MAX = 2  # the first may meet a connection that died unnoticed
+OUR_RETRY_SECONDS = 60.0
+OUR_FAILURES_MAX = 200
+"""Tries given back for failures of our own: some three hours of them, then they use up the schedule like any other."""
+
+_log = logging.getLogger("paygate.webhooks")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is under way and how long things may take; the defaults serve one worker process."""
+
+    in_flight_max: int = 64
+    per_endpoint_max: int = (
+        16  # four endpoints that swallow everything fill a process; fairness comes with its own issue
+    )
+    lease_seconds: float = 60.0  # the posting deadline, a turn, and time to wait out a short loss of the database
+    poll_min_seconds: float = 0.05
+    poll_max_seconds: float = 1.0
+    stop_seconds: float = 5.0  # half of what the process has to stop
+
+
+DEFAULT_LIMITS = Limits()
+
+Announce = Callable[[Endpoint], PublishedEvent]
+"""The `endpoint.disabled` event for an endpoint that was just disabled."""
+Observe = Callable[[ClaimedDelivery, Result], None]
+"""Told of every try when it ends; for metrics."""
+
+
+def _ignore(_delivery: ClaimedDelivery, _result: Result) -> None: ...
+
+
+class Deliverer:
+    """Any number of them may run, in one process or many: leases keep a delivery with one at a time."""
+
+    def __init__(
+        self,
+        database: Database,
+        vault: Vault,
+        poster: Poster,
+        *,
+        announce: Announce,
+        observe: Observe = _ignore,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._database, self._vault, self._poster = database, vault, poster
+        self._announce, self._observe, self._clock, self._chance = announce, observe, clock, chance
+        self._limits = limits
+        self._tries: set[asyncio.Task[None]] = set()
+        self._in_flight: Counter[UUID] = Counter()
+        self._results: list[Result] = []
+        self._awake = asyncio.Event()
+        self._pause_seconds = limits.poll_min_seconds
+        self._sweep_at = 0.0
+        self._database_lost = False
+
+    def wake(self) -> None:
+        """Something was published by this process: look at once. Other processes' events are met by polling."""
+        self._awake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; then what is under way ends, within a bound, and is recorded."""
+        waker = asyncio.create_task(self._wake_at(stop))
+        try:
+            while not stop.is_set():
+                await self._turn()
+                await self._pause(stop)
+            await self._finish()
+        finally:
+            await _cancel(waker, *self._tries)
+
+    async def _turn(self) -> None:
+        self._awake.clear()
+        free = self._limits.in_flight_max - len(self._tries)
+        results = tuple(self._results)
+        if not results and free <= 0:
+            return
+        try:
+            async with self._database.as_system() as connection:
+                disabled = await self._record(connection, results)
+                released = await self._sweep(connection)
+                claimed = await self._claim(connection, free)
+        except (Unavailable, CommitUncertain) as loss:
+            self._back_off(loss)
+            return
+        del self._results[: len(results)]
+        for endpoint in disabled:
+            _log.warning("endpoint disabled", extra=_fields(endpoint.id, reason=endpoint.disabled_reason))
+        for delivery in claimed:
+            self._start(delivery)
+        self._database_lost = False
+        idle = not (results or released or claimed)
+        limits = self._limits
+        self._pause_seconds = min(2 * self._pause_seconds, limits.poll_max_seconds) if idle else limits.poll_min_seconds
+
+    async def _record(self, connection: Connection, results: tuple[Result, ...]) -> list[Endpoint]:
+        if not results:
+            return []
+        recorded = await outbox.record(connection, results)
+        if recorded.fenced:
+            _log.warning("results of lost leases dropped", extra={"count": recorded.fenced})
+        for endpoint in recorded.disabled:
+            await outbox.publish(connection, self._announce(endpoint))
+        return list(recorded.disabled)
+
+    async def _sweep(self, connection: Connection) -> int:
+        now = asyncio.get_running_loop().time()
+        if now < self._sweep_at:
+            return 0
+        released = await outbox.release(connection, RELEASED_MAX)
+        self._sweep_at = now if released == RELEASED_MAX else now + SWEEP_SECONDS
+        return released
+
+    async def _claim(self, connection: Connection, free: int) -> list[ClaimedDelivery]:
+        if free <= 0:
+            return []
+        return await outbox.claim(
+            connection,
+            limit=free,
+            lease_seconds=self._limits.lease_seconds,
+            delays_seconds=schedule.DELAYS_SECONDS,
+            per_endpoint=self._limits.per_endpoint_max,
+            in_flight=self._in_flight,
+        )
+
+    def _back_off(self, loss: Exception) -> None:
+        """Results stay for the next turn: recording one twice changes nothing. Claims that were lost are leased out."""
+        if not self._database_lost:
+            _log.warning("database lost: %s", loss)
+        self._database_lost = True
+        self._pause_seconds = min(2 * self._pause_seconds, self._limits.poll_max_seconds)
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        # Without a database there is nothing to wake up for but the end.
+        awaited = stop if self._database_lost else self._awake
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_seconds):
+                await awaited.wait()
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._awake.set()
+
+    async def _finish(self) -> None:
+        if self._tries:
+            await asyncio.wait(self._tries, timeout=self._limits.stop_seconds)
+        results = tuple(self._results)
+        for _ in range(FINAL_RECORDS_MAX):
+            try:
+                async with self._database.as_system() as connection:
+                    await self._record(connection, results)
+                return
+            except (Unavailable, CommitUncertain) as loss:
+                self._back_off(loss)
+        _log.warning("stopped without recording %d tries", len(results))
+
+    def _start(self, delivery: ClaimedDelivery) -> None:
+        attempt = asyncio.create_task(self._try(delivery))
+        self._tries.add(attempt)
+        self._in_flight[delivery.endpoint_id] += 1
+        attempt.add_done_callback(partial(self._ended, delivery))
+
+    def _ended(self, delivery: ClaimedDelivery, attempt: asyncio.Task[None]) -> None:
+        self._tries.discard(attempt)
+        self._in_flight[delivery.endpoint_id] -= 1
+        if not self._in_flight[delivery.endpoint_id]:
+            del self._in_flight[delivery.endpoint_id]
+        self._awake.set()
+        if not attempt.cancelled() and (error := attempt.exception()):
+            # A defect of ours. The claim has counted the try, so the delivery waits its turn and ends as exhausted.
+            _log.error("a try ended without a result", exc_info=error, extra=_fields(delivery.endpoint_id, delivery.id))
+
+    async def _try(self, delivery: ClaimedDelivery) -> None:
+        started_at, began = self._clock(), time.perf_counter()
+        outcome = await self._send(delivery, int(started_at))
+        seconds = time.perf_counter() - began
+        result = conclude(delivery, outcome, started_at=started_at, seconds=seconds, chance=self._chance())
+        self._results.append(result)
+        if result.error is not None:
+            _log.info(
+                "delivery failed: %s",
+                result.error,
+                extra=_fields(delivery.endpoint_id, delivery.id, status=result.status_code, tries=delivery.attempts),
+            )
+        self._observe(delivery, result)
+
+    async def _send(self, delivery: ClaimedDelivery, timestamp: int) -> Answer | Failed:
+        try:
+            secrets = [
+                endpoints.open_secret(
+                    self._vault, sealed, partner_id=delivery.partner_id, endpoint_id=delivery.endpoint_id
+                )
+                for sealed in delivery.secrets
+            ]
+        except CannotOpen:
+            return Failed("our signing key is not available", ours=True)
+        body = delivery.body.encode()
+        message_id = ids.encode("evt", delivery.event_id)
+        headers = {
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": USER_AGENT,
+            "webhook-id": message_id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signing.sign(secrets, message_id, timestamp, body),
+        }
+        return await self._poster.post(delivery.url, headers, body)
+
+
+def conclude(
+    delivery: ClaimedDelivery, outcome: Answer | Failed, *, started_at: float, seconds: float, chance: float
+) -> Result:
+    """What an outcome means for its delivery and its endpoint."""
+    ours = isinstance(outcome, Failed) and outcome.ours
+    given_back = ours and delivery.epoch <= OUR_FAILURES_MAX
+    state, retry_seconds = _next(delivery, outcome, now=started_at + seconds, chance=chance)
+    if given_back:
+        state, retry_seconds = DeliveryState.PENDING, schedule.jittered(OUR_RETRY_SECONDS, chance)
+    return Result(
+        partner_id=delivery.partner_id,
+        delivery_id=delivery.id,
+        epoch=delivery.epoch,
+        state=state,
+        retry_seconds=retry_seconds,
+        counts=not ours,
+        given_back=given_back,
+        started_at=datetime.fromtimestamp(started_at, UTC),
+        duration_ms=int(seconds * 1000),
+        status_code=outcome.status if isinstance(outcome, Answer) else None,
+        error=_error(outcome),
+        response_excerpt=outcome.excerpt if isinstance(outcome, Answer) else None,
+    )
+
+
+def _next(
+    delivery: ClaimedDelivery, outcome: Answer | Failed, *, now: float, chance: float
+) -> tuple[DeliveryState, float | None]:
+    asked = 0.0
+    if isinstance(outcome, Answer):
+        match schedule.judge(outcome.status):
+            case Verdict.DELIVERED:
+                return DeliveryState.DELIVERED, None
+            case Verdict.GONE:
+                return DeliveryState.HELD, None
+            case Verdict.RETRY:
+                asked = schedule.retry_after_seconds(outcome.retry_after, now=now)
+    wait = schedule.delay_seconds(delivery.attempts, chance, retry_after=asked)
+    return (DeliveryState.EXHAUSTED if wait is None else DeliveryState.PENDING), wait
+
+
+def _error(outcome: Answer | Failed) -> str | None:
+    match outcome:
+        case Failed(reason=reason):
+            return reason
+        case Answer(status=status) if 300 <= status < 400:  # noqa: PLR2004 - redirections, RFC 9110
+            return "redirects are not followed"
+        case Answer(status=status):
+            return None if schedule.judge(status) is Verdict.DELIVERED else f"answered {status}"
+
+
+def _fields(endpoint_id: UUID, delivery_id: UUID | None = None, **more: object) -> dict[str, object]:
+    """Log fields: ids and numbers, never a URL, a body or a secret."""
+    delivery = {} if delivery_id is None else {"delivery": ids.encode("whd", delivery_id)}
+    return {"endpoint": ids.encode("whe", endpoint_id), **delivery, **more}
+
+
+async def _cancel(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

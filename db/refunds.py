@@ -40,12 +40,16 @@ async def of_transaction(connection: Connection, partner_id: UUID, transaction_i
     return [records.read(Refund, row) for row in rows]
 
 
-async def page(connection: Connection, scope: Scope, *, before: UUID | None, limit: int) -> list[Refund]:
+async def page(
+    connection: Connection, scope: Scope, *, transaction_id: UUID | None = None, before: UUID | None, limit: int
+) -> list[Refund]:
+    """Refunds older than `before`, newest first; of one transaction, or of all."""
     rows = await connection.fetch(
         f"SELECT {_REFUND} FROM refunds WHERE partner_id = $1 AND livemode = $2"
-        " AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4",
+        " AND ($3::uuid IS NULL OR transaction_id = $3) AND ($4::uuid IS NULL OR id < $4) ORDER BY id DESC LIMIT $5",
         scope.partner_id,
         scope.livemode,
+        transaction_id,
         before,
         limit,
     )

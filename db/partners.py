@@ -1,0 +1,88 @@
+"""Partners: the businesses that call the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+import asyncpg
+
+from db.database import Connection
+
+_COLUMNS = "id, name, email, is_active, rate_limit_per_minute, amount_limits, metadata, created_at, updated_at"
+
+
+class EmailTaken(Exception):
+    """Another partner has this e-mail address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partner:
+    id: UUID
+    name: str
+    email: str
+    is_active: bool
+    rate_limit_per_minute: int
+    amount_limits: Mapping[str, Decimal]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime
+    updated_at: datetime
+
+
+async def insert(
+    connection: Connection,
+    partner_id: UUID,
+    *,
+    name: str,
+    email: str,
+    rate_limit_per_minute: int,
+    amount_limits: Mapping[str, Decimal],
+) -> Partner:
+    """Raises `EmailTaken`."""
+    limits = {currency: str(largest) for currency, largest in amount_limits.items()}
+    try:
+        row = await connection.fetchrow(
+            f"""INSERT INTO partners (id, name, email, rate_limit_per_minute, amount_limits)
+                VALUES ($1, $2, $3, $4, $5) RETURNING {_COLUMNS}""",
+            partner_id,
+            name,
+            email,
+            rate_limit_per_minute,
+            limits,
+        )
+    except asyncpg.UniqueViolationError:
+        raise EmailTaken(email) from None
+    assert row is not None, "INSERT … RETURNING gives one row"
+    return _partner(row)
+
+
+async def find(connection: Connection, partner_id: UUID) -> Partner | None:
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM partners WHERE id = $1 AND deleted_at IS NULL",
+        partner_id,
+    )
+    return _partner(row) if row else None
+
+
+async def newest(connection: Connection, limit: int) -> list[Partner]:
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM partners WHERE deleted_at IS NULL ORDER BY id DESC LIMIT $1",
+        limit,
+    )
+    return [_partner(row) for row in rows]
+
+
+async def deactivate(connection: Connection, partner_id: UUID) -> bool:
+    """Whether it was active until now."""
+    status = await connection.execute(
+        "UPDATE partners SET is_active = false WHERE id = $1 AND is_active AND deleted_at IS NULL", partner_id
+    )
+    return bool(status == "UPDATE 1")
+
+
+def _partner(row: asyncpg.Record) -> Partner:
+    limits = {currency: Decimal(str(largest)) for currency, largest in row["amount_limits"].items()}
+    return Partner(**{**row, "amount_limits": limits})

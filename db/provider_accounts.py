@@ -1,0 +1,86 @@
+"""Accounts at PSPs: a partner's own, or the platform's, which are open to every partner. Credentials stay sealed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from uuid import UUID
+
+from db import records
+from db.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderAccount:
+    """`partner_id` None is the platform's own. Lower `priority` comes first. `version` grows with every change."""
+
+    id: UUID
+    partner_id: UUID | None
+    provider: str
+    livemode: bool
+    label: str
+    credentials: bytes = field(repr=False)
+    """Sealed under `credentials_context(id)`."""
+    base_url: str | None
+    priority: int
+    enabled: bool
+    version: int
+    created_at: datetime
+
+
+_COLUMNS = records.columns(ProviderAccount)
+
+
+def credentials_context(account_id: UUID) -> str:
+    """What an account's sealed credentials are bound to."""
+    return f"provider_accounts.credentials.{account_id}"
+
+
+async def insert(connection: Connection, account: ProviderAccount) -> None:
+    await connection.execute(
+        """INSERT INTO provider_accounts (id, partner_id, provider, livemode, label, credentials, base_url, priority,
+                                          enabled, version, created_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
+        *records.row(account).values(),
+    )
+
+
+async def find(connection: Connection, account_id: UUID) -> ProviderAccount | None:
+    row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM provider_accounts WHERE id = $1", account_id)
+    return records.read(ProviderAccount, row) if row else None
+
+
+async def enabled(connection: Connection, *, livemode: bool) -> list[ProviderAccount]:
+    """Those the transaction's identity may see, in the order of their priority."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM provider_accounts WHERE enabled AND livemode = $1 ORDER BY priority, id", livemode
+    )
+    return [records.read(ProviderAccount, row) for row in rows]
+
+
+async def all_accounts(connection: Connection, partner_id: UUID | None = None) -> list[ProviderAccount]:
+    """Disabled ones too; of one partner, or every one the transaction's identity may see."""
+    rows = await connection.fetch(
+        f"""SELECT {_COLUMNS} FROM provider_accounts WHERE $1::uuid IS NULL OR partner_id = $1
+            ORDER BY provider, priority, id""",
+        partner_id,
+    )
+    return [records.read(ProviderAccount, row) for row in rows]
+
+
+async def move(connection: Connection, account_id: UUID, base_url: str) -> None:
+    """Point a test-mode account at another server."""
+    await connection.execute(
+        "UPDATE provider_accounts SET base_url = $2, version = version + 1"
+        " WHERE id = $1 AND NOT livemode AND base_url IS DISTINCT FROM $2",
+        account_id,
+        base_url,
+    )
+
+
+async def disable(connection: Connection, account_id: UUID) -> bool:
+    """Whether it was enabled until now."""
+    status = await connection.execute(
+        "UPDATE provider_accounts SET enabled = false, version = version + 1 WHERE id = $1 AND enabled", account_id
+    )
+    return bool(status == "UPDATE 1")

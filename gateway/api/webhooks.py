@@ -1,0 +1,344 @@
+"""Webhook endpoints and their deliveries over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any, Literal, NotRequired
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints
+from typing_extensions import TypedDict
+
+from db import audit, endpoints, ids, outbox
+from db.database import Connection
+from db.endpoints import Endpoint
+from db.outbox import Delivery, DeliveryAttempt
+from db.records import PublishedEvent
+from gateway.api import fields, lists
+from gateway.api.body import RequestModel
+from gateway.api.calls import Answer, Call
+from gateway.api.errors import Problem, invalid
+from gateway.api.lists import PageQuery
+from gateway.api.once import once
+from gateway.transactions import representation
+from gateway.transactions.commands import NotFound
+from webhooks import addresses, signing
+
+LOOK_UP_SECONDS = 2.0
+ENDPOINTS_MAX = 50
+"""Of one partner and mode: each event makes one delivery for each."""
+
+
+class WebhookEndpoint(TypedDict):
+    id: str
+    object: Literal["webhook_endpoint"]
+    livemode: bool
+    url: str
+    event_types: list[str]
+    description: str | None
+    status: str
+    disabled_reason: str | None
+    secret: NotRequired[str]
+    previous_secret_expires_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class WebhookAttempt(TypedDict):
+    number: int
+    started_at: str
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response_excerpt: str | None
+
+
+class WebhookDelivery(TypedDict):
+    id: str
+    object: Literal["webhook_delivery"]
+    endpoint_id: str
+    event_id: str
+    event_type: str
+    transaction_id: str | None
+    sequence: int | None
+    status: str
+    attempt_count: int
+    last_status_code: int | None
+    next_attempt_at: str | None
+    delivered_at: str | None
+    created_at: str
+    updated_at: str
+    attempts: NotRequired[list[WebhookAttempt]]
+
+
+class Ping(TypedDict):
+    object: Literal["webhook_ping"]
+    endpoint_id: str
+    event_id: str
+    delivery_id: str
+
+
+def _known_events(names: list[str]) -> list[str]:
+    unknown = sorted(set(names) - {"*", *representation.EVENT_TYPES})
+    if unknown:
+        raise ValueError(f"may name * and {', '.join(representation.EVENT_TYPES)}")
+    return sorted(set(names), key=names.index)
+
+
+EventTypes = Annotated[list[str], Field(min_length=1, max_length=30), AfterValidator(_known_events)]
+Url = Annotated[str, StringConstraints(min_length=1, max_length=addresses.URL_MAX)]
+
+
+class CreateWebhookEndpoint(RequestModel):
+    url: Url = Field(description="https, a public name, port 443.", examples=["https://shop.example.com/webhooks"])
+    event_types: EventTypes = Field(default=["*"], description="`*` means every type.")
+    description: Annotated[fields.Line, StringConstraints(max_length=255)] | None = None
+
+
+class UpdateWebhookEndpoint(RequestModel):
+    url: Url | None = None
+    event_types: EventTypes | None = None
+    description: Annotated[fields.Line, StringConstraints(max_length=255)] | None = None
+
+
+async def create(call: Call) -> Answer:
+    body: CreateWebhookEndpoint = call.body
+    target = await _checked(call, body.url)
+
+    async def work(connection: Connection) -> tuple[int, Mapping[str, object]]:
+        present = await endpoints.page(connection, call.scope, before=None, limit=ENDPOINTS_MAX)
+        if len(present) == ENDPOINTS_MAX:
+            raise Problem(
+                "invalid_request", f"An account may have {ENDPOINTS_MAX} webhook endpoints; delete one first."
+            )
+        secret = signing.new_secret()
+        made = await endpoints.create(
+            connection,
+            call.scope,
+            ids.new(),
+            url=target.url,
+            event_types=body.event_types,
+            description=body.description,
+            secret=secret,
+            vault=call.runtime.vault,
+        )
+        await _audit(connection, call, "create", made.id, {"host": target.host})
+        return 201, {**endpoint_body(made), "secret": secret}
+
+    return await once(call, work, secret=True)
+
+
+async def list_endpoints(call: Call) -> Answer:
+    query: PageQuery = call.query
+    before = lists.before(call, "webhook-endpoints")
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        found = await endpoints.page(connection, call.scope, before=before, limit=query.limit + 1)
+    return lists.page(call, "webhook-endpoints", [(one.id, endpoint_body(one)) for one in found])
+
+
+async def show(call: Call) -> Answer:
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        found = await _found(connection, call)
+    return Answer(status=200, body=dict(endpoint_body(found)))
+
+
+async def update(call: Call) -> Answer:
+    body: UpdateWebhookEndpoint = call.body
+    given = body.model_dump(exclude_unset=True)
+    for name in ("url", "event_types"):
+        if name in given and given[name] is None:
+            raise invalid(name, "cannot be removed")
+    if body.url is not None:
+        given["url"] = (await _checked(call, body.url)).url
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        found = await _found(connection, call)
+        changed = await endpoints.update(connection, replace(found, **given))
+        if changed is None:
+            raise NotFound
+        await _audit(connection, call, "update", found.id, {"fields": sorted(given)})
+    return Answer(status=200, body=dict(endpoint_body(changed)))
+
+
+async def delete(call: Call) -> Answer:
+    endpoint_id = call.id("whe")
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        if not await endpoints.delete(connection, call.scope, endpoint_id):
+            raise NotFound
+        await _audit(connection, call, "delete", endpoint_id, {})
+    return Answer(status=204)
+
+
+async def rotate_secret(call: Call) -> Answer:
+    endpoint_id = call.id("whe")
+
+    async def work(connection: Connection) -> tuple[int, Mapping[str, object]]:
+        secret = signing.new_secret()
+        rotated = await endpoints.rotate_secret(
+            connection, call.scope, endpoint_id, secret=secret, vault=call.runtime.vault
+        )
+        if rotated is None:
+            raise NotFound
+        await _audit(connection, call, "rotate_secret", endpoint_id, {})
+        return 200, {**endpoint_body(rotated), "secret": secret}
+
+    return await once(call, work, secret=True)
+
+
+async def ping(call: Call) -> Answer:
+    endpoint_id, event_id, at = call.id("whe"), ids.new(), call.runtime.clock()
+    data = {"endpoint_id": ids.encode("whe", endpoint_id)}
+    event = PublishedEvent(
+        partner_id=call.scope.partner_id,
+        id=event_id,
+        livemode=call.scope.livemode,
+        type="ping",
+        transaction_id=None,
+        sequence=None,
+        body=representation.event_text(event_id, "ping", at=at, sequence=None, data=data),
+        created_at=at,
+    )
+
+    async def work(connection: Connection) -> tuple[int, Mapping[str, object]]:
+        delivery_id = await outbox.publish_to(connection, endpoint_id, event)
+        if delivery_id is None:
+            raise NotFound
+        shown: Ping = {
+            "object": "webhook_ping",
+            "endpoint_id": ids.encode("whe", endpoint_id),
+            "event_id": ids.encode("evt", event_id),
+            "delivery_id": ids.encode("whd", delivery_id),
+        }
+        return 202, dict(shown)
+
+    answer = await once(call, work)
+    call.runtime.published(1)
+    return answer
+
+
+async def enable(call: Call) -> Answer:
+    endpoint_id = call.id("whe")
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        enabled = await endpoints.enable(connection, call.scope, endpoint_id)
+        if enabled is None:
+            raise NotFound
+        await _audit(connection, call, "enable", endpoint_id, {})
+    call.runtime.published(1)
+    return Answer(status=200, body=dict(endpoint_body(enabled)))
+
+
+async def list_deliveries(call: Call) -> Answer:
+    query: PageQuery = call.query
+    endpoint_id = call.id("whe")
+    listing = f"deliveries of {endpoint_id}"
+    before = lists.before(call, listing)
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        await _found(connection, call)
+        found = await outbox.page(connection, call.scope, endpoint_id, before=before, limit=query.limit + 1)
+    return lists.page(call, listing, [(one.id, delivery_body(one)) for one in found])
+
+
+async def show_delivery(call: Call) -> Answer:
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        found = await outbox.get(connection, call.scope, call.id("whd"))
+        if found is None:
+            raise NotFound
+        attempts = await outbox.attempts(connection, call.scope.partner_id, found.id)
+    body = delivery_body(found)
+    body["attempts"] = [_attempt_body(attempt) for attempt in attempts]
+    return Answer(status=200, body=dict(body))
+
+
+async def retry_delivery(call: Call) -> Answer:
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        found = await outbox.retry(connection, call.scope, call.id("whd"))
+        if found is None:
+            raise NotFound
+    call.runtime.published(1)
+    return Answer(status=202, body=dict(delivery_body(found)))
+
+
+def endpoint_body(endpoint: Endpoint) -> WebhookEndpoint:
+    return {
+        "id": ids.encode("whe", endpoint.id),
+        "object": "webhook_endpoint",
+        "livemode": endpoint.livemode,
+        "url": endpoint.url,
+        "event_types": list(endpoint.event_types),
+        "description": endpoint.description,
+        "status": endpoint.state.value,
+        "disabled_reason": endpoint.disabled_reason,
+        "previous_secret_expires_at": representation.time(endpoint.previous_secret_expires_at),
+        "created_at": representation.instant(endpoint.created_at),
+        "updated_at": representation.instant(endpoint.updated_at),
+    }
+
+
+def delivery_body(delivery: Delivery) -> WebhookDelivery:
+    return {
+        "id": ids.encode("whd", delivery.id),
+        "object": "webhook_delivery",
+        "endpoint_id": ids.encode("whe", delivery.endpoint_id),
+        "event_id": ids.encode("evt", delivery.event_id),
+        "event_type": delivery.event_type,
+        "transaction_id": None if delivery.transaction_id is None else ids.encode("txn", delivery.transaction_id),
+        "sequence": delivery.sequence,
+        "status": delivery.state.value,
+        "attempt_count": delivery.attempts,
+        "last_status_code": delivery.last_status,
+        "next_attempt_at": representation.time(delivery.next_attempt_at),
+        "delivered_at": representation.time(delivery.delivered_at),
+        "created_at": representation.instant(delivery.created_at),
+        "updated_at": representation.instant(delivery.updated_at),
+    }
+
+
+def _attempt_body(attempt: DeliveryAttempt) -> WebhookAttempt:
+    return {
+        "number": attempt.number,
+        "started_at": representation.instant(attempt.started_at),
+        "duration_ms": attempt.duration_ms,
+        "status_code": attempt.status_code,
+        "error": attempt.error,
+        "response_excerpt": attempt.response_excerpt,
+    }
+
+
+async def _found(connection: Connection, call: Call) -> Endpoint:
+    found = await endpoints.get(connection, call.scope, call.id("whe"))
+    if found is None:
+        raise NotFound
+    return found
+
+
+async def _checked(call: Call, url: str) -> addresses.Target:
+    """Spelling, and what the name means now. A name that does not resolve yet is let in: each send checks again."""
+    policy = call.runtime.address_policy
+    try:
+        target = addresses.check_url(url, policy)
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(LOOK_UP_SECONDS):
+                found = await call.runtime.look_up(target.host, target.port)
+            addresses.check_answers(target.host, found, policy)
+    except addresses.Refused as refused:
+        raise invalid("url", str(refused)) from None
+    return target
+
+
+async def _audit(
+    connection: Connection, call: Call, action: str, endpoint_id: UUID, changes: Mapping[str, Any]
+) -> None:
+    act = audit.Act(
+        actor=f"partner:{ids.encode('key', call.principal.key_id)}",
+        action=f"webhook_endpoint.{action}",
+        resource_type="webhook_endpoint",
+        resource_id=ids.encode("whe", endpoint_id),
+        partner_id=call.scope.partner_id,
+        ip_address=call.ip_address,
+        user_agent=call.user_agent,
+        request_id=call.request_id,
+        changes=changes,
+    )
+    await audit.append(connection, act)

@@ -1,0 +1,289 @@
+"""Operators' commands: `partners`, `keys`, `accounts`. Each acts through the use cases of `gateway.partners`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import IO, Any
+from uuid import UUID
+
+import click
+
+from db import ids
+from db.api_keys import ApiKey, KeyScope
+from db.database import Database, Role
+from db.partners import Partner
+from db.provider_accounts import ProviderAccount
+from db.vault import Vault
+from gateway import telemetry
+from gateway.cli_terminal import IdType, json_option, settings, show, waiting
+from gateway.partners import Desk, Issued
+from providers import PROVIDERS
+
+PARTNER, KEY, ACCOUNT = IdType("prt"), IdType("key"), IdType("pac")
+mode_option: Callable[[Any], Any] = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
+
+
+@asynccontextmanager
+async def desk() -> AsyncIterator[Desk]:
+    """Where this command works, and under whose name the audit log writes it down."""
+    known = settings()
+    telemetry.configure_logging("WARNING")
+    database = await Database.open(known.database_url, Role.OPERATOR, pool_max=1)
+    try:
+        yield Desk(database, Vault(known.secret_keys), f"cli:{getpass.getuser()}")
+    finally:
+        await database.close()
+
+
+# ── Partners ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@click.group()
+def partners() -> None:
+    """The businesses that call the API."""
+
+
+@partners.command("create")
+@click.option("--name", required=True)
+@click.option("--email", required=True)
+@click.option("--rate-limit", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Calls a minute.")
+@click.option("--amount-limit", "amount_limits", multiple=True, metavar="EUR=5000", help="Largest amount; repeatable.")
+@json_option
+@waiting
+async def create_partner(
+    *, name: str, email: str, rate_limit: int, amount_limits: tuple[str, ...], as_json: bool
+) -> None:
+    """Create a partner."""
+    limits = dict(_amount_limit(text) for text in amount_limits)
+    async with desk() as at:
+        partner = await at.create_partner(
+            name=name, email=email, rate_limit_per_minute=rate_limit, amount_limits=limits
+        )
+    show(_partner(partner), as_json=as_json)
+
+
+@partners.command("list")
+@json_option
+@waiting
+async def list_partners(*, as_json: bool) -> None:
+    """List partners, newest first."""
+    async with desk() as at:
+        found = await at.list_partners()
+    show([_partner(partner) for partner in found], as_json=as_json)
+
+
+@partners.command("deactivate")
+@click.argument("partner", type=PARTNER)
+@json_option
+@waiting
+async def deactivate_partner(*, partner: UUID, as_json: bool) -> None:
+    """Refuse a partner's calls from now on; its open payments are still settled."""
+    async with desk() as at:
+        deactivated = await at.deactivate_partner(partner)
+    show(_partner(deactivated), as_json=as_json)
+
+
+# ── Keys ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@click.group()
+def keys() -> None:
+    """A partner's API keys."""
+
+
+@keys.command("create")
+@click.option("--partner", type=PARTNER, required=True)
+@mode_option
+@click.option("--scope", "scopes", type=click.Choice([*KeyScope]), multiple=True, help="Repeatable; default: all.")
+@click.option("--name")
+@click.option("--expires-in-days", type=click.IntRange(1, 3650))
+@json_option
+@waiting
+async def create_key(
+    *, partner: UUID, mode: str, scopes: tuple[str, ...], name: str | None, expires_in_days: int | None, as_json: bool
+) -> None:
+    """Create a key and show it, once."""
+    expires_at = datetime.now(UTC) + timedelta(days=expires_in_days) if expires_in_days else None
+    async with desk() as at:
+        issued = await at.issue_key(
+            partner, livemode=mode == "live", scopes=scopes or tuple(KeyScope), name=name, expires_at=expires_at
+        )
+    _show_issued(issued, as_json=as_json)
+
+
+@keys.command("list")
+@click.option("--partner", type=PARTNER, required=True)
+@json_option
+@waiting
+async def list_keys(*, partner: UUID, as_json: bool) -> None:
+    """List a partner's keys, newest first: what may be shown of them."""
+    async with desk() as at:
+        found = await at.list_keys(partner)
+    show([_key(key) for key in found], as_json=as_json)
+
+
+@keys.command("rotate")
+@click.argument("key", type=KEY)
+@click.option("--overlap-hours", type=click.IntRange(0, 720), default=24, show_default=True, help="Both keys work.")
+@json_option
+@waiting
+async def rotate_key(*, key: UUID, overlap_hours: int, as_json: bool) -> None:
+    """Create a key like this one and let this one expire."""
+    async with desk() as at:
+        issued = await at.rotate_key(key, overlap=timedelta(hours=overlap_hours))
+    _show_issued(issued, as_json=as_json)
+
+
+@keys.command("revoke")
+@click.argument("key", type=KEY)
+@json_option
+@waiting
+async def revoke_key(*, key: UUID, as_json: bool) -> None:
+    """Refuse a key from now on, within a second everywhere."""
+    async with desk() as at:
+        revoked = await at.revoke_key(key)
+    show(_key(revoked), as_json=as_json)
+
+
+# ── Accounts at PSPs ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@click.group()
+def accounts() -> None:
+    """Accounts at PSPs: the platform's own, or a partner's."""
+
+
+@accounts.command("add")
+@click.option("--provider", type=click.Choice(sorted(PROVIDERS)), required=True)
+@mode_option
+@click.option("--credentials", type=click.File(encoding="utf-8"), required=True, help="A JSON file; - reads stdin.")
+@click.option("--base-url", help="Another server for a test-mode account, such as a simulator.")
+@click.option("--partner", type=PARTNER, help="Whose account; default: the platform's, open to all.")
+@click.option("--label")
+@click.option("--priority", type=click.IntRange(0, 1_000_000), default=100, show_default=True, help="Lower is first.")
+@json_option
+@waiting
+async def add_account(
+    *,
+    provider: str,
+    mode: str,
+    credentials: IO[str],
+    base_url: str | None,
+    partner: UUID | None,
+    label: str | None,
+    priority: int,
+    as_json: bool,
+) -> None:
+    """Add an account. The credentials are checked for their form and stored sealed."""
+    read = _credentials(credentials)
+    async with desk() as at:
+        account = await at.add_account(
+            provider=provider,
+            livemode=mode == "live",
+            credentials=read,
+            base_url=base_url,
+            partner_id=partner,
+            label=label,
+            priority=priority,
+        )
+    show(_account(account), as_json=as_json)
+
+
+@accounts.command("list")
+@click.option("--partner", type=PARTNER, help="Only this partner's own.")
+@json_option
+@waiting
+async def list_accounts(*, partner: UUID | None, as_json: bool) -> None:
+    """List accounts, without their credentials."""
+    async with desk() as at:
+        found = await at.list_accounts(partner)
+    show([_account(account) for account in found], as_json=as_json)
+
+
+@accounts.command("disable")
+@click.argument("account", type=ACCOUNT)
+@json_option
+@waiting
+async def disable_account(*, account: UUID, as_json: bool) -> None:
+    """Send nothing new there; payments begun there are still settled there."""
+    async with desk() as at:
+        disabled = await at.disable_account(account)
+    show(_account(disabled), as_json=as_json)
+
+
+def _amount_limit(text: str) -> tuple[str, Decimal]:
+    currency, _, amount = text.partition("=")
+    try:
+        limit = Decimal(amount)
+    except InvalidOperation:
+        limit = Decimal(0)
+    if not (len(currency) == 3 and currency.isascii() and currency.isupper()) or not 0 < limit < 10**15:  # noqa: PLR2004
+        raise click.BadParameter("must look like EUR=5000", param_hint="--amount-limit")
+    return currency, limit
+
+
+def _credentials(file: IO[str]) -> dict[str, object]:
+    try:
+        credentials = json.load(file)
+    except ValueError:
+        raise click.BadParameter("is not a JSON file", param_hint="--credentials") from None
+    if not isinstance(credentials, dict):
+        raise click.BadParameter("must hold a JSON object", param_hint="--credentials")
+    return credentials
+
+
+def _show_issued(issued: Issued, *, as_json: bool) -> None:
+    show(_key(issued.key) | {"api_key": issued.text}, as_json=as_json)
+    if not as_json:
+        click.echo("This is the only time the key is shown.", err=True)
+
+
+def _partner(partner: Partner) -> dict[str, object]:
+    return {
+        "id": ids.encode("prt", partner.id),
+        "object": "partner",
+        "name": partner.name,
+        "email": partner.email,
+        "is_active": partner.is_active,
+        "rate_limit_per_minute": partner.rate_limit_per_minute,
+        "amount_limits": {currency: str(limit) for currency, limit in partner.amount_limits.items()},
+        "created_at": partner.created_at,
+    }
+
+
+def _key(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": ids.encode("key", key.id),
+        "object": "api_key",
+        "partner_id": ids.encode("prt", key.partner_id),
+        "prefix": key.prefix,
+        "last4": key.last4,
+        "livemode": key.livemode,
+        "scopes": sorted(key.scopes),
+        "name": key.name,
+        "created_by": key.created_by,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "last_used_at": key.last_used_at,
+        "revoked_at": key.revoked_at,
+    }
+
+
+def _account(account: ProviderAccount) -> dict[str, object]:
+    return {
+        "id": ids.encode("pac", account.id),
+        "object": "provider_account",
+        "partner_id": account.partner_id and ids.encode("prt", account.partner_id),
+        "provider": account.provider,
+        "livemode": account.livemode,
+        "label": account.label,
+        "base_url": account.base_url,
+        "priority": account.priority,
+        "enabled": account.enabled,
+        "created_at": account.created_at,
+    }

@@ -1,0 +1,277 @@
+"""Operators' use cases: partners, their API keys, accounts at PSPs. Each leaves its line in the audit log.
+
+Run under `Role.OPERATOR`. Plain keys and credentials pass through here and are stored only hashed or sealed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import TypeVar
+from uuid import UUID
+
+from db import api_keys as stored_keys
+from db import audit, ids, provider_accounts
+from db import partners as stored_partners
+from db.api_keys import ApiKey, KeyScope
+from db.database import Connection, Database
+from db.partners import Partner
+from db.provider_accounts import ProviderAccount
+from db.vault import Vault
+from gateway import api_keys
+from providers import PROVIDERS, contract, http
+
+ROTATION_OVERLAP = timedelta(hours=24)
+"""How long the old key of a rotation stays valid."""
+LIST_MAX = 1000
+
+
+class NotFound(Exception):
+    """There is no such partner, key or account."""
+
+
+class Refused(Exception):
+    """The input cannot be accepted; the message says why and repeats no secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """A new key: the only moment its text is known."""
+
+    key: ApiKey
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where an operator works: the database as operator, the keys of the vault, and who sits there."""
+
+    database: Database
+    vault: Vault
+    actor: str
+
+    # ── Partners ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def create_partner(
+        self,
+        *,
+        name: str,
+        email: str,
+        rate_limit_per_minute: int = 100,
+        amount_limits: Mapping[str, Decimal] | None = None,
+    ) -> Partner:
+        """Raises `Refused`."""
+        name, email = name.strip(), email.strip()
+        _refuse_unless(bool(name) and name.isprintable() and len(name) <= 255, "the name must be 1 to 255 characters")  # noqa: PLR2004
+        _refuse_unless("@" in email and email.isprintable() and len(email) <= 255, "the e-mail address is not one")  # noqa: PLR2004
+        async with self.database.as_system() as connection:
+            try:
+                partner = await stored_partners.insert(
+                    connection,
+                    ids.new(),
+                    name=name,
+                    email=email,
+                    rate_limit_per_minute=rate_limit_per_minute,
+                    amount_limits=amount_limits or {},
+                )
+            except stored_partners.EmailTaken:
+                raise Refused("another partner has this e-mail address") from None
+            await self._record(connection, "partner.created", ids.encode("prt", partner.id), partner.id)
+        return partner
+
+    async def list_partners(self) -> list[Partner]:
+        async with self.database.as_system() as connection:
+            return await stored_partners.newest(connection, LIST_MAX)
+
+    async def deactivate_partner(self, partner_id: UUID) -> Partner:
+        """Within a second none of its keys opens anything. Again: nothing changes."""
+        async with self.database.as_system() as connection:
+            if await stored_partners.deactivate(connection, partner_id):
+                await self._record(connection, "partner.deactivated", ids.encode("prt", partner_id), partner_id)
+            return _found(await stored_partners.find(connection, partner_id), "partner")
+
+    # ── Keys ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def issue_key(
+        self,
+        partner_id: UUID,
+        *,
+        livemode: bool,
+        scopes: Iterable[str] = tuple(KeyScope),
+        name: str | None = None,
+        expires_at: datetime | None = None,
+    ) -> Issued:
+        async with self.database.as_system() as connection:
+            _found(await stored_partners.find(connection, partner_id), "partner")
+            key = api_keys.issue(livemode=livemode)
+            stored = await self._store_key(connection, partner_id, key, scopes, name, expires_at)
+        return Issued(stored, key.text)
+
+    async def list_keys(self, partner_id: UUID) -> list[ApiKey]:
+        async with self.database.as_system() as connection:
+            _found(await stored_partners.find(connection, partner_id), "partner")
+            return await stored_keys.of_partner(connection, partner_id)
+
+    async def revoke_key(self, key_id: UUID) -> ApiKey:
+        """Within a second it opens nothing. Again: nothing changes."""
+        async with self.database.as_system() as connection:
+            key = _found(await stored_keys.find(connection, key_id), "key")
+            if await stored_keys.revoke(connection, key.partner_id, key_id):
+                await self._record(connection, "api_key.revoked", ids.encode("key", key_id), key.partner_id)
+            return _found(await stored_keys.find(connection, key_id), "key")
+
+    async def rotate_key(self, key_id: UUID, *, overlap: timedelta = ROTATION_OVERLAP) -> Issued:
+        """A new key with the old one's mode, scopes and name; the old one ends after `overlap`."""
+        async with self.database.as_system() as connection:
+            old = _found(await stored_keys.find(connection, key_id), "key")
+            _refuse_unless(old.revoked_at is None, "a revoked key cannot be rotated: issue a new one")
+            key = api_keys.issue(livemode=old.livemode)
+            stored = await self._store_key(connection, old.partner_id, key, old.scopes, old.name, None)
+            await stored_keys.expire_in(connection, old.partner_id, old.id, overlap)
+            await self._record(
+                connection,
+                "api_key.rotated",
+                ids.encode("key", old.id),
+                old.partner_id,
+                successor=ids.encode("key", stored.id),
+                overlap_seconds=int(overlap.total_seconds()),
+            )
+        return Issued(stored, key.text)
+
+    # ── PSP accounts ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def add_account(
+        self,
+        *,
+        provider: str,
+        livemode: bool,
+        credentials: Mapping[str, object],
+        base_url: str | None = None,
+        partner_id: UUID | None = None,
+        label: str | None = None,
+        priority: int = 100,
+    ) -> ProviderAccount:
+        """Raises `Refused` for an unknown provider or credentials its adapter cannot work with."""
+        _refuse_unless(base_url is None or not livemode, "a base URL is for test-mode accounts only")
+        await _try_credentials(provider, credentials, base_url=base_url, livemode=livemode)
+        account_id = ids.new()
+        sealed = self.vault.seal(json.dumps(credentials).encode(), provider_accounts.credentials_context(account_id))
+        account = ProviderAccount(
+            id=account_id,
+            partner_id=partner_id,
+            provider=provider,
+            livemode=livemode,
+            label=label or f"{provider} {'live' if livemode else 'test'}",
+            credentials=sealed,
+            base_url=base_url,
+            priority=priority,
+            enabled=True,
+            version=1,
+            created_at=datetime.now(UTC),
+        )
+        async with self.database.as_system() as connection:
+            if partner_id is not None:
+                _found(await stored_partners.find(connection, partner_id), "partner")
+            await provider_accounts.insert(connection, account)
+            await self._record(
+                connection,
+                "provider_account.added",
+                ids.encode("pac", account_id),
+                partner_id,
+                provider=provider,
+                livemode=livemode,
+            )
+        return account
+
+    async def list_accounts(self, partner_id: UUID | None = None) -> list[ProviderAccount]:
+        async with self.database.as_system() as connection:
+            return await provider_accounts.all_accounts(connection, partner_id)
+
+    async def disable_account(self, account_id: UUID) -> ProviderAccount:
+        """No new attempt goes there; what is under way is still looked up there. Again: nothing changes."""
+        async with self.database.as_system() as connection:
+            account = _found(await provider_accounts.find(connection, account_id), "account")
+            if await provider_accounts.disable(connection, account_id):
+                resource = ids.encode("pac", account_id)
+                await self._record(connection, "provider_account.disabled", resource, account.partner_id)
+            return _found(await provider_accounts.find(connection, account_id), "account")
+
+    async def _store_key(
+        self,
+        connection: Connection,
+        partner_id: UUID,
+        key: api_keys.Key,
+        scopes: Iterable[str],
+        name: str | None,
+        expires_at: datetime | None,
+    ) -> ApiKey:
+        wanted = frozenset(scopes)
+        _refuse_unless(bool(wanted) and wanted <= frozenset(KeyScope), f"scopes are {', '.join(KeyScope)}")
+        peppers = api_keys.Peppers.of(self.vault)
+        fresh = stored_keys.Fresh(
+            partner_id=partner_id,
+            id=ids.new(),
+            prefix=key.prefix,
+            last4=key.last4,
+            hash=peppers.hash(key),
+            pepper_id=peppers.newest_id,
+            livemode=key.livemode,
+            scopes=wanted,
+            name=name,
+            created_by=self.actor,
+            expires_at=expires_at,
+        )
+        stored = await stored_keys.insert(connection, fresh)
+        await self._record(
+            connection,
+            "api_key.issued",
+            ids.encode("key", stored.id),
+            partner_id,
+            livemode=key.livemode,
+            scopes=sorted(wanted),
+        )
+        return stored
+
+    async def _record(
+        self, connection: Connection, action: str, resource_id: str, partner_id: UUID | None, **changes: object
+    ) -> None:
+        act = audit.Act(
+            actor=self.actor,
+            action=action,
+            resource_type=action.partition(".")[0],
+            resource_id=resource_id,
+            partner_id=partner_id,
+            changes=changes,
+        )
+        await audit.append(connection, act)
+
+
+async def _try_credentials(
+    provider: str, credentials: Mapping[str, object], *, base_url: str | None, livemode: bool
+) -> None:
+    """Nothing is sent: the adapter looks at their form."""
+    adapter = PROVIDERS.get(provider)
+    if adapter is None:
+        raise Refused(f"providers are {', '.join(sorted(PROVIDERS))}")
+    async with http.Doorway() as doorway:
+        try:
+            adapter.open(credentials, base_url=base_url, livemode=livemode, doorway=doorway)
+        except contract.BadCredentials as error:
+            raise Refused(f"{error.field}: {error.message}") from None
+
+
+Stored = TypeVar("Stored")
+
+
+def _found(stored: Stored | None, what: str) -> Stored:
+    if stored is None:
+        raise NotFound(f"there is no such {what}")
+    return stored
+
+
+def _refuse_unless(condition: bool, message: str) -> None:  # noqa: FBT001 - reads as a sentence
+    if not condition:
+        raise Refused(message)

@@ -1,0 +1,211 @@
+"""Every metric and every log field, by name. What is not named here cannot be logged.
+
+A log line is one JSON object. Exceptions are logged as type and frames, without values: a message can hold a secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TextIO
+from urllib.parse import urlsplit
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+# ── Metrics ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+requests = Counter("paygate_http_requests_total", "Answered requests", ["route", "method", "status"])
+request_seconds = Histogram("paygate_http_request_seconds", "Time to answer", ["route"], buckets=SECONDS)
+auth_failures = Counter("paygate_auth_failures_total", "Refused keys", ["reason"])
+rate_limited = Counter("paygate_rate_limited_total", "Requests refused with 429", ["limit"])
+redis_fallbacks = Counter("paygate_redis_fallbacks_total", "Rate limits decided locally because Redis did not answer")
+card_data_refused = Counter("paygate_card_data_refused_total", "Requests refused because they held card data")
+psp_seconds = Histogram("paygate_psp_seconds", "Exchanges with a PSP's host", ["host"], buckets=SECONDS)
+attempts = Counter("paygate_attempts_total", "Finished attempts at a PSP", ["provider", "operation", "outcome"])
+failovers = Counter("paygate_failovers_total", "Charges passed on to the next PSP", ["provider", "reason"])
+transactions = Counter("paygate_transactions_total", "Transactions by the status they reached", ["status"])
+replays = Counter("paygate_idempotent_replays_total", "Answers given from an idempotency key")
+recoveries = Counter("paygate_recoveries_total", "Attempts settled by recovery", ["outcome"])
+reviews_open = Gauge("paygate_reviews_open", "Transactions that need a human")
+breaker_open = Gauge("paygate_breaker_open", "1 while a PSP account is left out", ["account"])
+provider_events = Counter("paygate_provider_events_total", "PSP notifications", ["provider", "state"])
+deliveries = Counter("paygate_webhook_deliveries_total", "Attempts to deliver a webhook", ["outcome"])
+delivery_seconds = Histogram("paygate_webhook_seconds", "Webhook attempts", buckets=SECONDS)
+deliveries_due = Gauge("paygate_webhook_deliveries_due", "Deliveries that wait for a worker")
+deliveries_age = Gauge("paygate_webhook_deliveries_age_seconds", "For how long the oldest of them has been due")
+attempts_open = Gauge("paygate_attempts_open", "Attempts whose outcome is not known", ["provider", "state"])
+attempts_age = Gauge("paygate_attempts_open_age_seconds", "Age of the oldest of them", ["provider", "state"])
+connections_in_use = Gauge("paygate_database_connections_in_use", "Database connections taken from the pool")
+
+_children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+
+def observe_request(route: str, method: str, status: int, seconds: float) -> None:
+    """`route` is a template and `method` a known one: the label sets are bounded, so their look-up may be kept."""
+    children = _children.get((route, method, status))
+    if children is None:
+        children = requests.labels(route, method, str(status)), request_seconds.labels(route)
+        _children[route, method, status] = children
+    children[0].inc()
+    children[1].observe(seconds)
+
+
+# ── Time spent at PSPs, per request ─────────────────────────────────────────────────────────────────────────────
+
+
+class Stopwatch:
+    """Seconds spent at PSPs since the request began; shared by every task the request starts."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+
+_stopwatch: ContextVar[Stopwatch | None] = ContextVar("psp_stopwatch", default=None)
+
+
+def start_stopwatch() -> Stopwatch:
+    stopwatch = Stopwatch()
+    _stopwatch.set(stopwatch)
+    return stopwatch
+
+
+def psp_exchanged(host: str, seconds: float) -> None:
+    """To be given to `providers.http.Doorway(observe=…)`."""
+    psp_seconds.labels(host).observe(seconds)
+    stopwatch = _stopwatch.get()
+    if stopwatch is not None:
+        stopwatch.seconds += seconds
+
+
+# ── Logs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+FIELDS = frozenset(
+    {
+        "account_id",
+        "action",
+        "attempt_id",
+        "code",
+        "count",
+        "currency",
+        "delivery_id",
+        "duration_ms",
+        "endpoint_id",
+        "error",
+        "event_id",
+        "event_type",
+        "host",
+        "ip_address",
+        "key_id",
+        "method",
+        "next_attempt_at",
+        "operation",
+        "outcome",
+        "partner_id",
+        "pid",
+        "port",
+        "provider",
+        "psp_ms",
+        "reason",
+        "request_id",
+        "refund_id",
+        "route",
+        "sequence",
+        "state",
+        "status",
+        "transaction_id",
+        "url_host",
+        "version",
+    }
+)
+TEXT_MAX = 300
+FRAMES_MAX = 30
+
+_logger = logging.getLogger("paygate")
+
+
+def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
+    """One line: `event` is a fixed name such as `"request answered"`; fields not in `FIELDS` are dropped."""
+    if _logger.isEnabledFor(level):
+        exc_info = (type(error), error, error.__traceback__) if error is not None else None
+        _logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+
+
+def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Route every logger of the process, libraries included, through `Formatter` to standard error."""
+    sink = logging.StreamHandler(stream or sys.stderr)
+    sink.setFormatter(Formatter())
+    root = logging.getLogger()
+    root.handlers[:] = [sink]
+    root.setLevel(logging.WARNING)
+    _logger.setLevel(level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logger = logging.getLogger(name)
+        logger.handlers[:] = []
+        logger.propagate = name != "uvicorn.access"  # the gateway writes its own line for each request
+    logging.captureWarnings(capture=True)
+
+
+class Formatter(logging.Formatter):
+    """Our own records with their allowed fields; of a library's record only what cannot hold a value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            # A library's template, without its arguments and beyond no line end: those are where values stand.
+            "event": _clean(str(record.msg).partition("\n")[0]),
+        }
+        fields: dict[str, object] = getattr(record, "fields", {})
+        line |= {name: _value(value) for name, value in fields.items() if name in FIELDS and value is not None}
+        if record.exc_info and record.exc_info[1] is not None:
+            line["exception"] = describe(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=True)
+
+
+def describe(error: BaseException) -> list[dict[str, object]]:
+    """The error and what caused it, innermost last: type and frames, neither message nor locals."""
+    chain: list[dict[str, object]] = []
+    current: BaseException | None = error
+    while current is not None and len(chain) < 5:  # noqa: PLR2004 - deeper causes add nothing
+        frames = traceback.extract_tb(current.__traceback__)[-FRAMES_MAX:]
+        chain.append(
+            {
+                "type": f"{type(current).__module__}.{type(current).__qualname__}",
+                "frames": [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames],
+            }
+        )
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return chain
+
+
+def host_of(url: str) -> str:
+    """What of an address may be logged: its host."""
+    return urlsplit(url).hostname or ""
+
+
+def _value(value: object) -> object:
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return _clean(str(value))
+
+
+def _clean(text: str) -> str:
+    return text[:TEXT_MAX]  # json.dumps escapes what could forge a line
+
+
+def milliseconds_since(began: float) -> float:
+    """`began` is a reading of `time.perf_counter()`."""
+    return round((time.perf_counter() - began) * 1000, 2)

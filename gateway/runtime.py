@@ -27,6 +27,8 @@ from gateway.config import Settings
 from providers import PROVIDERS
 from providers.contract import Provider
 from providers.http import Doorway
+from webhooks.addresses import STRICT, AddressPolicy
+from webhooks.posting import LookUp, SystemLookUp
 
 T = TypeVar("T")
 
@@ -103,6 +105,8 @@ class Runtime:
     accounts: Accounts
     currencies: Mapping[str, Currency]
     clock: Callable[[], datetime] = _now
+    address_policy: AddressPolicy = STRICT
+    look_up: LookUp = field(default_factory=SystemLookUp)
     wake_deliverer: Callable[[], None] | None = None
     """Set where the deliverer runs in this process; elsewhere it finds new events by itself."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)

@@ -10,6 +10,10 @@ from uuid import UUID
 from db.records import CaptureMode, RefundReason, Scope
 
 
+class NotFound(Exception):
+    """There is no such thing for this partner in this mode."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
     """Who asks, under which idempotency key, and what the audit log keeps of it."""

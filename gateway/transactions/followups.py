@@ -28,24 +28,21 @@ from gateway.runtime import Runtime
 from gateway.transactions import changes, commands, idempotency, journal, recovery, representation, sending, states
 from gateway.transactions.changes import Change, Happened, Snapshot
 from gateway.transactions.charge import ProviderUnavailable
-from gateway.transactions.commands import Caller
+from gateway.transactions.commands import Caller, NotFound
 from gateway.transactions.idempotency import Answered
 from providers import contract
 from providers.contract import Prepared, Provider
 
 
-class NotFound(Exception):
-    """No such transaction for this partner in this mode."""
-
-
 class AmountExceeded(Exception):
     """More than is there to capture or refund. `available` is what is, in major units."""
 
-    def __init__(self, code: str, available: Decimal, currency: str) -> None:
+    def __init__(self, code: str, available: Decimal, *, currency: str, places: int) -> None:
         super().__init__(code)
         self.code = code
         self.available = available
         self.currency = currency
+        self.places = places
 
 
 class Refused(Exception):
@@ -68,7 +65,7 @@ async def capture(runtime: Runtime, caller: Caller, command: commands.Capture) -
         _nothing_open(transaction, attempts)
         amount = command.amount or transaction.amount
         if amount > transaction.amount:
-            raise AmountExceeded("capture_exceeds_authorized", transaction.amount, transaction.currency)
+            raise _exceeded(runtime, "capture_exceeds_authorized", transaction.amount, transaction)
         attempt_id = ids.new()
         ask = contract.Capture(
             reference=runtime.reference(transaction.partner_id, attempt_id),
@@ -114,7 +111,7 @@ async def refund(runtime: Runtime, caller: Caller, command: commands.Refund) -> 
         _demand(transaction, states.REFUNDABLE, "refunded")
         amount = transaction.amount_refundable if command.amount is None else command.amount
         if amount <= 0 or amount > transaction.amount_refundable:
-            raise AmountExceeded("refund_exceeds_captured", transaction.amount_refundable, transaction.currency)
+            raise _exceeded(runtime, "refund_exceeds_captured", transaction.amount_refundable, transaction)
         attempt_id, refund_id = ids.new(), ids.new()
         ask = contract.Refund(
             reference=runtime.reference(transaction.partner_id, attempt_id),
@@ -277,6 +274,11 @@ def _refund(
 def _demand(transaction: Transaction, allowed: frozenset[states.S], done: str) -> None:
     if transaction.status not in allowed:
         raise states.InvalidState(transaction.status, f"a transaction that is {transaction.status} cannot be {done}")
+
+
+def _exceeded(runtime: Runtime, code: str, available: Decimal, transaction: Transaction) -> AmountExceeded:
+    places = runtime.places(transaction.currency)
+    return AmountExceeded(code, available, currency=transaction.currency, places=places)
 
 
 def _nothing_open(transaction: Transaction, attempts: tuple[Attempt, ...]) -> None:

@@ -1,0 +1,169 @@
+"""The demo's tour, as its partner would take it: over HTTP with a key, and a receiver that verifies every webhook."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+import httpx
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+WEBHOOK_SECONDS = 20.0
+CALL_SECONDS = 30.0
+Json = dict[str, Any]
+
+
+class Screen:
+    """Lines for a person: steps, and what belongs to them. Colour only on a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._coloured = stream.isatty()
+        self._began = time.perf_counter()
+
+    def say(self, title: str, *facts: str) -> None:
+        seconds = f"{time.perf_counter() - self._began:5.1f}s"
+        print(f"{self._dim(seconds)}  {self._bold(title)}{''.join(f'  {fact}' for fact in facts)}", file=self._stream)
+        self._stream.flush()
+
+    def detail(self, text: str) -> None:
+        print(f"        {self._dim(text)}", file=self._stream, flush=True)
+
+    def text(self, text: str = "") -> None:
+        print(text, file=self._stream, flush=True)
+
+    def _bold(self, text: str) -> str:
+        return f"\033[1m{text}\033[0m" if self._coloured else text
+
+    def _dim(self, text: str) -> str:
+        return f"\033[2m{text}\033[0m" if self._coloured else text
+
+
+class Receiver:
+    """A partner's webhook endpoint: verifies with the published library and keeps what came."""
+
+    def __init__(self) -> None:
+        self.app = Starlette(routes=[Route("/webhooks", self._receive, methods=["POST"])])
+        self._webhook: Webhook | None = None
+        self._events: list[Json] = []
+        self._came = asyncio.Condition()
+
+    def trust(self, secret: str) -> None:
+        self._webhook = Webhook(base64.b64decode(secret.removeprefix("whsec_")))
+
+    async def verified(self, wanted: Callable[[Json], bool]) -> Json:
+        """The first event like that whose signature was right. Raises `TimeoutError`."""
+        async with asyncio.timeout(WEBHOOK_SECONDS), self._came:
+            await self._came.wait_for(lambda: any(map(wanted, self._events)))
+            return next(filter(wanted, self._events))
+
+    async def _receive(self, request: Request) -> Response:
+        body = await request.body()
+        if self._webhook is None:
+            return Response(status_code=503)
+        try:
+            self._webhook.verify(body, dict(request.headers))
+        except WebhookVerificationError:
+            return Response(status_code=400)
+        async with self._came:
+            self._events = [*self._events[-999:], json.loads(body)]
+            self._came.notify_all()
+        return Response(status_code=204)
+
+
+async def register(base_url: str, api_key: str, url: str, endpoint_id: str) -> Json:
+    """The endpoint with this id pointed at `url`, or a new one (whose answer holds the secret)."""
+    async with _client(base_url, api_key) as client:
+        if endpoint_id:
+            answer = await client.patch(f"/v1/webhook-endpoints/{endpoint_id}", json={"url": url})
+            if answer.is_success:
+                found: Json = answer.json()
+                return found
+        return await _post(client, "/v1/webhook-endpoints", {"url": url, "description": "the demo's receiver"})
+
+
+async def walk(base_url: str, api_key: str, receiver: Receiver, screen: Screen) -> Json:
+    """A charge, a decline, a refund, and the signed webhooks of each. Returns the charge's transaction."""
+    async with _client(base_url, api_key) as client:
+        charged = await _charge(client, "pm_card_visa", "order-1042")
+        screen.say("Charged a card", _line(charged))
+        await _verified(receiver, screen, "transaction.completed", charged["id"])
+        declined = await _charge(client, "pm_card_visa_chargeDeclinedInsufficientFunds", "order-1043")
+        failure = declined["failure"]
+        screen.say("A card was declined", _line(declined), f"{failure['decline_code']} → {failure['advice']}")
+        await _verified(receiver, screen, "transaction.failed", declined["id"])
+        path = f"/v1/transactions/{charged['id']}/refunds"
+        refund = await _post(client, path, {"amount": "5.00", "reason": "requested_by_customer"})
+        screen.say("Refunded a part", f"{refund['id']}  {refund['amount']} {refund['currency']}  {refund['status']}")
+        await _verified(receiver, screen, "refund.completed", refund["id"])
+        await _verified(receiver, screen, "transaction.partially_refunded", charged["id"])
+        return charged
+
+
+def invite(screen: Screen, base_url: str, api_key: str, charged: Json) -> None:
+    body = json.dumps(
+        {
+            "amount": "12.50",
+            "currency": "EUR",
+            "payment_method": {"type": "card", "tokens": {"stripe": "pm_card_mastercard"}},
+        }
+    )
+    screen.text()
+    screen.say("Ready", f"{base_url}/docs  describes the API. Charge a card yourself:")
+    screen.text(f"""
+  curl -s {base_url}/v1/transactions \\
+    -H 'Authorization: Bearer {api_key}' \\
+    -H "Idempotency-Key: $(date +%s)-$RANDOM" \\
+    -H 'Content-Type: application/json' \\
+    -d '{body}'
+
+  and look at the first one:
+
+  curl -s '{base_url}/v1/transactions/{charged["id"]}?expand=events,refunds,ledger,deliveries' \\
+    -H 'Authorization: Bearer {api_key}'
+
+Ctrl-C stops everything.""")
+
+
+async def _charge(client: httpx.AsyncClient, token: str, reference: str) -> Json:
+    body = {
+        "amount": "19.99",
+        "currency": "USD",
+        "payment_method": {"type": "card", "tokens": {"stripe": token}},
+        "reference": reference,
+        "customer": {"email": "ada@example.com", "name": "Ada"},
+    }
+    return await _post(client, "/v1/transactions", body)
+
+
+async def _verified(receiver: Receiver, screen: Screen, event_type: str, subject: str) -> None:
+    event = await receiver.verified(lambda event: event["type"] == event_type and event["data"]["id"] == subject)
+    screen.detail(f"webhook {event['id']}  {event_type}  signature verified")
+
+
+async def _post(client: httpx.AsyncClient, path: str, body: Json) -> Json:
+    answer = await client.post(path, json=body, headers={"Idempotency-Key": secrets.token_hex(16)})
+    if not answer.is_success:
+        raise RuntimeError(f"POST {path} was answered {answer.status_code}: {answer.text}")
+    answered: Json = answer.json()
+    return answered
+
+
+def _line(transaction: Json) -> str:
+    method = transaction["payment_method"]
+    card = f"{method['brand']} ····{method['last4']}" if method["brand"] else method["type"]
+    return f"{transaction['id']}  {transaction['amount']} {transaction['currency']}  {card}  {transaction['status']}"
+
+
+def _client(base_url: str, api_key: str) -> httpx.AsyncClient:
+    headers = {"Authorization": f"Bearer {api_key}"}
+    return httpx.AsyncClient(base_url=base_url, headers=headers, timeout=CALL_SECONDS, trust_env=False)

@@ -1,0 +1,142 @@
+"""The worker: delivers webhooks, settles open attempts, keeps house. Any number may run beside any number of APIs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from db import idempotency, ids, outbox, partitions, transactions
+from db.database import CommitUncertain, Role, Unavailable
+from db.endpoints import Endpoint
+from db.outbox import ClaimedDelivery, Result
+from db.records import PublishedEvent
+from gateway import doctor, listener, runtime, telemetry
+from gateway.api.webhooks import endpoint_body
+from gateway.app import create_metrics_app
+from gateway.config import Settings
+from gateway.runtime import Runtime
+from gateway.transactions import recovery, representation
+from webhooks.outbound import Deliverer
+from webhooks.posting import Poster
+
+RESOLVE_SECONDS = 1.0
+GAUGE_SECONDS = 5.0
+HOUSE_SECONDS = 3600.0
+MONTHS_AHEAD = 3
+"""Partitions are made this long before they are needed: a worker may be down for weeks."""
+FORGET_MAX = 1_000
+
+Job = Callable[[Runtime], Awaitable[object]]
+
+
+@asynccontextmanager
+async def deliverer(opened: Runtime) -> AsyncIterator[Deliverer]:
+    async with Poster(opened.address_policy, look_up=opened.look_up) as poster:
+        yield Deliverer(opened.database, opened.vault, poster, announce=_announce_with(opened), observe=_observed)
+
+
+async def work(opened: Runtime, delivering: Deliverer, stop: asyncio.Event) -> None:
+    """Every loop of the worker, until `stop` is set; what is under way is finished."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(delivering.run(stop))
+        for job, seconds in (
+            (recovery.resolve_due, RESOLVE_SECONDS),
+            (_gauge, GAUGE_SECONDS),
+            (_keep_house, HOUSE_SECONDS),
+        ):
+            group.create_task(_every(seconds, job, opened, stop))
+
+
+async def serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT. Raises `doctor.Unfit`."""
+    async with runtime.opened(settings, Role.WORKER) as opened, deliverer(opened) as delivering:
+        await doctor.refuse_if_unfit(opened)
+        opened.wake_deliverer = delivering.wake
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        telemetry.log("working")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work(opened, delivering, stop))
+            if settings.metrics_port:
+                group.create_task(_metrics(settings, stop))
+
+
+def run(settings: Settings) -> int:
+    """`paygate worker`."""
+    telemetry.configure_logging(settings.log_level)
+    listener.run_loop(serve(settings))
+    return 0
+
+
+async def _every(seconds: float, job: Job, opened: Runtime, stop: asyncio.Event) -> None:
+    """Again and again, also after a failure: the next round finds what this one left."""
+    while not stop.is_set():
+        try:
+            await job(opened)
+        except (Unavailable, CommitUncertain) as loss:
+            telemetry.log("database lost", level=logging.WARNING, reason=type(loss).__name__)
+        except Exception as error:
+            telemetry.log("job failed", level=logging.ERROR, error=error)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await stop.wait()
+
+
+async def _gauge(opened: Runtime) -> None:
+    async with opened.database.as_system() as connection:
+        due, age = await outbox.backlog(connection)
+        attempts = await transactions.open_attempts(connection)
+    telemetry.deliveries_due.set(due)
+    telemetry.deliveries_age.set(age)
+    telemetry.attempts_open.clear()
+    for provider, state, count, oldest in attempts:
+        telemetry.attempts_open.labels(provider, state).set(count)
+        telemetry.attempts_age.labels(provider, state).set(oldest)
+    telemetry.connections_in_use.set(opened.database.in_use)
+
+
+async def _keep_house(opened: Runtime) -> None:
+    async with opened.database.as_system() as connection:
+        await partitions.create(connection, MONTHS_AHEAD)
+    forgotten = FORGET_MAX
+    while forgotten == FORGET_MAX:
+        async with opened.database.as_system() as connection:
+            forgotten = await idempotency.forget_expired(connection, FORGET_MAX)
+
+
+async def _metrics(settings: Settings, stop: asyncio.Event) -> None:
+    server = listener.server(create_metrics_app(), listener.bind(settings.metrics_host, settings.metrics_port))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(listener.run([server]))
+        await stop.wait()
+        server.should_exit = True
+
+
+def _announce_with(opened: Runtime) -> Callable[[Endpoint], PublishedEvent]:
+    def announce(endpoint: Endpoint) -> PublishedEvent:
+        event_id, at = ids.new(), opened.clock()
+        return PublishedEvent(
+            partner_id=endpoint.partner_id,
+            id=event_id,
+            livemode=endpoint.livemode,
+            type="endpoint.disabled",
+            transaction_id=None,
+            sequence=None,
+            body=representation.event_text(
+                event_id, "endpoint.disabled", at=at, sequence=None, data=dict(endpoint_body(endpoint))
+            ),
+            created_at=at,
+        )
+
+    return announce
+
+
+def _observed(_delivery: ClaimedDelivery, result: Result) -> None:
+    telemetry.deliveries.labels(result.state).inc()
+    telemetry.delivery_seconds.observe(result.duration_ms / 1000)

@@ -1,0 +1,234 @@
+"""The whole house in one process, for tests that use it from outside: over HTTP, with a key, against simulators."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from db.database import Database, Role
+from gateway import listener, partners, runtime, worker
+from gateway.app import create_app
+from gateway.config import Settings
+from gateway.runtime import Runtime
+from providers.simulator import SIMULATORS
+from tests import invariants
+from webhooks.addresses import AddressPolicy
+
+Json = dict[str, Any]
+WAIT_SECONDS = 20.0
+"""Bound on waiting for something that must happen; never a measure of speed."""
+CREDENTIALS: Mapping[str, Mapping[str, object]] = {"stripe": {"api_key": "sk_test_simulated", "webhook_secrets": []}}
+ALL_SCOPES = ("transactions:read", "transactions:write", "refunds:write", "webhooks:write")
+
+
+def new_key() -> str:
+    return f"test-{secrets.token_hex(12)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """A partner as the outside sees it: a client that carries its key."""
+
+    id: UUID
+    api_key: str
+    client: httpx.AsyncClient
+
+    async def post(
+        self, path: str, body: Json | None = None, *, key: str | None = None, **headers: str
+    ) -> httpx.Response:
+        return await self.client.post(path, json=body or {}, headers={"Idempotency-Key": key or new_key(), **headers})
+
+    async def get(self, path: str, **query: Any) -> httpx.Response:
+        return await self.client.get(path, params=query)
+
+    async def charge(self, token: str = "pm_card_visa", *, key: str | None = None, **members: Any) -> httpx.Response:
+        body = {
+            "amount": "19.99",
+            "currency": "USD",
+            "payment_method": {"type": "card", "tokens": {"stripe": token}},
+        } | members
+        return await self.post("/v1/transactions", body, key=key)
+
+
+class Receiver:
+    """A partner's webhook endpoint: answers as told, keeps what it could verify."""
+
+    def __init__(self) -> None:
+        self.app = Starlette(routes=[Route("/{rest:path}", self._receive, methods=["POST"])])
+        self.secrets: list[str] = []
+        self.events: list[Json] = []
+        self.ids: list[str] = []
+        self.refused = 0
+        self.answers: list[int] = []
+        """Statuses of the next answers; 204 after that."""
+        self._came = asyncio.Condition()
+
+    async def until(self, wanted: Callable[[list[Json]], bool]) -> list[Json]:
+        """All verified events, once they are as wanted. Raises `TimeoutError`."""
+        async with asyncio.timeout(WAIT_SECONDS), self._came:
+            await self._came.wait_for(lambda: wanted(self.events))
+            return list(self.events)
+
+    async def event(self, event_type: str, subject: str | None = None) -> Json:
+        def like(event: Json) -> bool:
+            return event["type"] == event_type and subject in (None, event["data"].get("id"))
+
+        return next(filter(like, await self.until(lambda events: any(map(like, events)))))
+
+    async def _receive(self, request: Request) -> Response:
+        body, headers = await request.body(), dict(request.headers)
+        status = self.answers.pop(0) if self.answers else 204
+        if not any(_verified(secret, body, headers) for secret in self.secrets):
+            self.refused += 1
+            return Response(status_code=401)
+        async with self._came:
+            self.ids.append(headers["webhook-id"])
+            if status < 300:
+                self.events.append(json.loads(body))
+            self._came.notify_all()
+        return Response(status_code=status)
+
+
+def _verified(secret: str, body: bytes, headers: dict[str, str]) -> bool:
+    try:
+        Webhook(secret).verify(body, headers)
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    base_url: str
+    runtime: Runtime
+    desk: partners.Desk
+    owner: asyncpg.Connection[asyncpg.Record]
+    """The database as its owner, past every policy: for looking, not for acting."""
+    simulators: Mapping[str, str]
+    receiver: Receiver
+    receiver_url: str
+    http: httpx.AsyncClient
+    """Without a key."""
+    stack: AsyncExitStack
+    _count: int = field(default=0)
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, database_url: str, **settings: Any) -> AsyncIterator[House]:
+        told = Settings(
+            database_url=database_url,
+            secret_keys={1: os.urandom(32)},
+            **{"lease_seconds": 30, "shutdown_seconds": 5} | settings,
+        )
+        async with AsyncExitStack() as stack:
+            simulators = {name: await serve(stack, create()) for name, create in SIMULATORS.items()}
+            receiver = Receiver()
+            receiver_url = await serve(stack, receiver.app)
+            api, delivering = await _running(stack, told)
+            operators = await Database.open(database_url, Role.OPERATOR)
+            stack.push_async_callback(operators.close)
+            owner = await asyncpg.connect(database_url)
+            stack.push_async_callback(owner.close)
+            house = cls(
+                base_url=await serve(stack, create_app(api)),
+                runtime=api,
+                desk=partners.Desk(operators, api.vault, "operator:test"),
+                owner=owner,
+                simulators=simulators,
+                receiver=receiver,
+                receiver_url=receiver_url,
+                http=await stack.enter_async_context(httpx.AsyncClient(timeout=60)),
+                stack=stack,
+            )
+            for name, url in simulators.items():
+                await house.desk.add_account(provider=name, livemode=False, credentials=CREDENTIALS[name], base_url=url)
+            yield house
+
+    async def partner(
+        self, *, rate_limit: int = 100_000, scopes: tuple[str, ...] = ALL_SCOPES, livemode: bool = False
+    ) -> Partner:
+        self._count += 1
+        made = await self.desk.create_partner(
+            name=f"Partner {self._count}", email=f"partner{self._count}@test.example", rate_limit_per_minute=rate_limit
+        )
+        return await self.key_of(made.id, scopes=scopes, livemode=livemode)
+
+    async def key_of(
+        self, partner_id: UUID, *, scopes: tuple[str, ...] = ALL_SCOPES, livemode: bool = False
+    ) -> Partner:
+        """Another key of the same partner."""
+        issued = await self.desk.issue_key(partner_id, livemode=livemode, scopes=scopes)
+        client = httpx.AsyncClient(
+            base_url=self.base_url, headers={"Authorization": f"Bearer {issued.text}"}, timeout=60
+        )
+        await self.stack.enter_async_context(client)
+        return Partner(partner_id, issued.text, client)
+
+    async def subscribed(self, partner: Partner, event_types: list[str] | None = None) -> Json:
+        """The receiver as a webhook endpoint of the partner."""
+        body = {"url": f"{self.receiver_url}/hooks", "event_types": event_types or ["*"]}
+        answer = await partner.post("/v1/webhook-endpoints", body)
+        assert answer.status_code == 201, answer.text
+        made: Json = answer.json()
+        self.receiver.secrets.append(made["secret"])
+        return made
+
+    async def fault(self, kind: str, *, provider: str = "stripe", **members: Any) -> None:
+        """Order misbehaviour of a simulator."""
+        answer = await self.http.post(f"{self.simulators[provider]}/_simulator/faults", json={"kind": kind, **members})
+        assert answer.status_code == 204, answer.text
+
+    async def oracle(self, provider: str = "stripe") -> Json:
+        """What money really moved, by our reference and by the merchant's."""
+        answer: Json = (await self.http.get(f"{self.simulators[provider]}/_simulator/ledger")).json()
+        return answer
+
+    async def check_invariants(self) -> None:
+        await invariants.check(self.owner, {name: await self.oracle(name) for name in self.simulators})
+
+
+async def serve(stack: AsyncExitStack, app: ASGIApp) -> str:
+    """Serve on a free port of loopback until the stack unwinds."""
+    server = listener.server(app, listener.bind("127.0.0.1", 0), shutdown_seconds=5)
+    serving = asyncio.create_task(listener.run([server]))
+
+    async def end() -> None:
+        server.should_exit = True
+        await serving
+
+    stack.push_async_callback(end)
+    return f"http://127.0.0.1:{server.port}"
+
+
+async def _running(stack: AsyncExitStack, settings: Settings) -> tuple[Runtime, Any]:
+    """An API's and a worker's runtime, the worker at work."""
+    api = await stack.enter_async_context(runtime.opened(settings, Role.APP))
+    background = await stack.enter_async_context(runtime.opened(settings, Role.WORKER))
+    api.address_policy = background.address_policy = AddressPolicy(allow_loopback_http=True)
+    delivering = await stack.enter_async_context(worker.deliverer(background))
+    api.wake_deliverer = background.wake_deliverer = delivering.wake
+    stop = asyncio.Event()
+    working = asyncio.create_task(worker.work(background, delivering, stop))
+
+    async def end() -> None:
+        stop.set()
+        await working
+
+    stack.push_async_callback(end)
+    return api, delivering

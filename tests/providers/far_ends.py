@@ -1,0 +1,186 @@
+"""The far end of every adapter: its simulator served over real HTTP, and how to say there what a test needs."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from providers import PROVIDERS, contract, http
+from providers.contract import DeclineKind
+from providers.simulator import stripe as stripe_simulator
+
+DECLINES_BY_KIND = tuple(DeclineKind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarEnd:
+    """One PSP's words: credentials, magic tokens."""
+
+    app: ASGIApp
+    credentials: Mapping[str, object]
+    wrong_credentials: Mapping[str, object]
+    secrets: tuple[str, ...]
+    approved: str
+    needs_customer: str
+    unheard_of: str
+    refund_pends: str
+    declines: Mapping[DeclineKind, tuple[str, str]]
+    """Per kind: a token, and the code the decline must have with us."""
+    key_header: str
+
+
+def far_end(name: str) -> FarEnd:
+    return {"stripe": stripe_far_end}[name]()
+
+
+def stripe_far_end() -> FarEnd:
+    return FarEnd(
+        app=stripe_simulator.create(api_key="sk_test_right"),
+        credentials={"api_key": "sk_test_right", "webhook_secrets": ["whsec_quiet"]},
+        wrong_credentials={"api_key": "sk_test_wrong"},
+        secrets=("sk_test_right", "sk_test_wrong", "whsec_quiet"),
+        approved="pm_card_visa",
+        needs_customer="pm_card_threeDSecure2Required",
+        unheard_of="pm_card_unheardOf",
+        refund_pends="pm_card_pendingRefund",
+        declines={
+            DeclineKind.SOFT: ("pm_card_visa_chargeDeclinedInsufficientFunds", "insufficient_funds"),
+            DeclineKind.HARD: ("pm_card_visa_chargeDeclinedStolenCard", "stolen_card"),
+            DeclineKind.FIX_DATA: ("pm_card_chargeDeclinedExpiredCard", "expired_card"),
+            DeclineKind.AUTHENTICATION: ("pm_card_authenticationRequired", "authentication_required"),
+            DeclineKind.RISK: ("pm_card_radarBlock", "suspected_fraud"),
+        },
+        key_header="Idempotency-Key",
+    )
+
+
+class Recorder(http.AiohttpTransport):
+    """The real transport; remembers what passed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append(request)
+        return await super().handle_async_request(request)
+
+
+@dataclass(slots=True)
+class Line:
+    """A served simulator, and adapters and an oracle that reach it."""
+
+    name: str
+    far_end: FarEnd
+    base_url: str
+    recorder: Recorder
+    doorway: http.Doorway
+    control: httpx.AsyncClient
+
+    def adapter(
+        self,
+        *,
+        doorway: http.Doorway | None = None,
+        base_url: str | None = None,
+        credentials: Mapping[str, object] | None = None,
+    ) -> contract.Provider:
+        return PROVIDERS[self.name].open(
+            credentials or self.far_end.credentials,
+            base_url=base_url or self.base_url,
+            livemode=False,
+            doorway=doorway or self.doorway,
+        )
+
+    async def order(self, kind: str, **fault: object) -> None:
+        answer = await self.control.post("/_simulator/faults", json={"kind": kind} | fault)
+        answer.raise_for_status()
+
+    async def release(self) -> None:
+        (await self.control.delete("/_simulator/faults")).raise_for_status()
+
+    async def moved(self, reference: str, movement: str) -> tuple[int, int]:
+        """Count and amount that really moved under our reference."""
+        booked = await self._booked(reference)
+        entry = booked.get(movement, {"count": 0, "amount": 0})
+        return entry["count"], entry["amount"]
+
+    async def calls(self, reference: str, operation: str) -> int:
+        counted: int = (await self._booked(reference)).get("calls", {}).get(operation, 0)
+        return counted
+
+    async def sees_call(self, reference: str, operation: str) -> None:
+        while await self.calls(reference, operation) == 0:
+            pass  # each look is a round trip, so the sender gets its turns
+
+    async def _booked(self, reference: str) -> dict[str, Any]:
+        ledger = (await self.control.get("/_simulator/ledger")).json()
+        booked: dict[str, Any] = ledger["gateway_references"].get(reference, {})
+        return booked
+
+    async def customer_decides(self, url: str, action: str) -> httpx.Response:
+        return await self.control.post(url, data={"action": action})
+
+
+@dataclass(slots=True)
+class Switchboard:
+    """One served address for the whole session; each test plugs in a simulator of its own."""
+
+    base_url: str = ""
+    app: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self.app is not None
+        await self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def line_to(name: str, switchboard: Switchboard) -> AsyncIterator[Line]:
+    end = far_end(name)
+    switchboard.app = end.app
+    recorder = Recorder()
+    async with (
+        http.Doorway(transport=recorder) as doorway,
+        httpx.AsyncClient(base_url=switchboard.base_url, trust_env=False) as control,
+    ):
+        line = Line(name, end, switchboard.base_url, recorder, doorway, control)
+        yield line
+        await line.release()
+
+
+@asynccontextmanager
+async def serve(app: ASGIApp) -> AsyncIterator[str]:
+    """On a free loopback port, in the running loop."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        config = uvicorn.Config(app, lifespan="off", log_level="critical", timeout_graceful_shutdown=2)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        while not server.started:  # noqa: ASYNC110 - uvicorn tells it by this flag only
+            await asyncio.sleep(0)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def a_charge(token: str, reference: str, *, amount: str = "10.99", **changed: Any) -> contract.Charge:
+    fields: dict[str, Any] = {"currency": "EUR", "method": "card", "capture": True, "merchant_reference": "order-1"}
+    return contract.Charge(reference=reference, token=token, amount=Decimal(amount), **fields | changed)

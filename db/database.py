@@ -172,11 +172,11 @@ async def _finished(connection: Connection) -> AsyncIterator[None]:
     await connection.execute("COMMIT")
 
 
-async def _prepare_connection(connection: Connection) -> None:
+async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.set_type_codec("jsonb", encoder=_dump, decoder=json.loads, schema="pg_catalog")
 
 
-async def _no_reset(_connection: Connection) -> None:
+async def _no_reset(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Asyncpg has rolled back what was open; nothing else is ever set on a session, so `RESET ALL` is not paid for."""
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache
 from typing import Any, TypeVar, get_type_hints
 from uuid import UUID
 
@@ -298,18 +297,22 @@ def row(record: Any) -> dict[str, Any]:
 
 def read(record_class: type[R], found: Any) -> R:
     """A record from a row of the database (values by column name), its enumerations as their Python members."""
-    values = {name: found[name] for name in _names(record_class)}
-    for name, enumeration in _enumerations(record_class):
+    shape = _SHAPES.get(record_class)
+    if shape is None:
+        shape = _SHAPES[record_class] = _shape(record_class)
+    names, enumerations = shape
+    values = {name: found[name] for name in names}
+    for name, enumeration in enumerations:
         values[name] = enumeration(values[name])
     return record_class(**values)
 
 
-@cache
-def _names(record_class: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(record_class))
+_Shape = tuple[tuple[str, ...], tuple[tuple[str, type[StrEnum]], ...]]
+_SHAPES: dict[type, _Shape] = {}
 
 
-@cache
-def _enumerations(record_class: type) -> tuple[tuple[str, type[StrEnum]], ...]:
-    hints = get_type_hints(record_class)
-    return tuple((name, hint) for name, hint in hints.items() if isinstance(hint, type) and issubclass(hint, StrEnum))
+def _shape(record_class: type) -> _Shape:
+    """A record's column names, and which of them are enumerations."""
+    classes = ((name, hint) for name, hint in get_type_hints(record_class).items() if isinstance(hint, type))
+    enumerations = tuple((name, hint) for name, hint in classes if issubclass(hint, StrEnum))
+    return tuple(field.name for field in fields(record_class)), enumerations

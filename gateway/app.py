@@ -10,14 +10,11 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.database import Role
-from gateway import api_keys, doctor, listener, runtime, telemetry
+from gateway import api_keys, doctor, listener, metrics, runtime, telemetry
 from gateway.api import auth, dispatch, errors, exchange, pages, paths, rate_limit, routes
 from gateway.api.windows import Windows
 from gateway.config import Settings
@@ -49,26 +46,19 @@ def create_app(
     return exchange.Envelope(errors.Errors(doors), settings.trusted_proxies)
 
 
-def create_metrics_app() -> ASGIApp:
-    """For its own port, which is not public."""
-
-    async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
-
-    return Router([Route("/metrics", metrics)])
-
-
 async def serve(settings: Settings, *, also: Sequence[BaseRoute] = ()) -> None:
     """Until SIGTERM or SIGINT. Raises `doctor.Unfit` where serving would be unsafe, `OSError` where a port is taken."""
     async with runtime.opened(settings, Role.APP) as opened:
         await doctor.refuse_if_unfit(opened)
         limiter = _limiter(settings)
         app = create_app(opened, limiter=limiter, also=also)
-        servers = [listener.server(
+        servers = [
+            listener.server(
                 app, listener.bind(settings.host, settings.port), shutdown_seconds=settings.shutdown_seconds
-            )]
+            )
+        ]
         if settings.metrics_port:
-            servers.append(listener.server(create_metrics_app(), listener.bind(settings.metrics_host, settings.metrics_port)))
+            servers.append(metrics.server(settings))
         telemetry.log("serving", host=settings.host, port=settings.port)
         try:
             await listener.run(servers, stop_on=(signal.SIGTERM, signal.SIGINT))

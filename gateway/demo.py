@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
+import click
 from starlette.types import ASGIApp
 
 from db import embedded, ids, provider_accounts, schema
@@ -27,7 +28,6 @@ from db.vault import Vault
 from gateway import listener, partners, runtime, telemetry, tour, worker
 from gateway.app import create_app
 from gateway.config import Settings
-from gateway.listener import Server
 from gateway.tour import Screen
 from providers.simulator import SIMULATORS
 from webhooks.addresses import AddressPolicy
@@ -73,7 +73,7 @@ def run(port: int, data: Path | None, as_json: bool) -> int:  # noqa: FBT001 - t
         screen.say("Starting PostgreSQL")
         server = embedded.start(directory / "postgresql", progress=screen.detail)
     except (OSError, embedded.EmbeddedError) as error:
-        print(f"paygate demo: {error}", file=sys.stderr)
+        click.echo(f"paygate demo: {error}", err=True)
         return 1
     except KeyboardInterrupt:
         return 0
@@ -108,7 +108,7 @@ async def _perform(
     await asyncio.gather(showing, return_exceptions=True)
 
 
-async def _show(  # noqa: PLR0913 - the parts of the house
+async def _show(
     server: embedded.Server,
     listening: socket.socket,
     directory: Path,
@@ -122,7 +122,7 @@ async def _show(  # noqa: PLR0913 - the parts of the house
     async with _opened(server, listening, directory, screen, stop) as stage:
         told = await tour.walk(stage.base_url, stage.memory.api_key, stage.receiver, screen)
         if as_json:
-            print(json.dumps(_told(stage, server)), flush=True)
+            click.echo(json.dumps(_told(stage, server)))
         else:
             tour.invite(screen, stage.base_url, stage.memory.api_key, told)
         await stop.wait()

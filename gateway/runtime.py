@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,15 +18,15 @@ from uuid import UUID
 from async_lru import alru_cache
 
 from db import currencies, ids, provider_accounts
-from db.database import Connection, Database, Role
 from db.currencies import Currency
+from db.database import Connection, Database, Role
 from db.provider_accounts import ProviderAccount
 from db.records import Scope
-from db.vault import Vault
+from db.vault import CannotOpen, Vault
 from gateway import telemetry
 from gateway.config import Settings
 from providers import PROVIDERS
-from providers.contract import Provider
+from providers.contract import BadCredentials, Provider
 from providers.http import Doorway
 from webhooks.addresses import STRICT, AddressPolicy
 from webhooks.posting import LookUp, SystemLookUp
@@ -62,9 +63,7 @@ class Accounts:
         """The enabled accounts a partner may charge through. Cached for `FRESH_SECONDS`."""
         async with self._database.as_partner(scope.partner_id) as connection:
             found = await provider_accounts.enabled(connection, livemode=scope.livemode)
-        return tuple(
-            Account(id=row.id, provider=row.provider, priority=row.priority, adapter=self._opened(row)) for row in found
-        )
+        return tuple(account for row in found if (account := self._account(row)) is not None)
 
     async def adapter(self, connection: Connection, account_id: UUID) -> Provider:
         """The adapter of one account, enabled or not: what was begun at an account is finished there."""
@@ -72,6 +71,15 @@ class Accounts:
         if row is None:
             raise LookupError(f"provider account {account_id} is not to be seen by this partner")
         return self._opened(row)
+
+    def _account(self, row: ProviderAccount) -> Account | None:
+        """None where the account cannot be opened: it must not keep a charge from the others."""
+        try:
+            adapter = self._opened(row)
+        except (CannotOpen, BadCredentials, KeyError) as error:
+            telemetry.log("account cannot be opened", level=logging.ERROR, error=error, account_id=row.id)
+            return None
+        return Account(id=row.id, provider=row.provider, priority=row.priority, adapter=adapter)
 
     def resend_seconds(self, provider: str) -> float:
         return PROVIDERS[provider].capabilities.key_lifetime_seconds * RESEND_SHARE

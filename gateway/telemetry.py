@@ -129,48 +129,63 @@ FIELDS = frozenset(
 TEXT_MAX = 300
 FRAMES_MAX = 30
 
-_logger = logging.getLogger("paygate")
+_ENCODER = json.JSONEncoder(ensure_ascii=True)  # escapes whatever could forge a line
+
+
+class _Sink:
+    """Where lines go. Our own do not pass through `logging`: a line per request then costs a third."""
+
+    def __init__(self) -> None:
+        self.stream: TextIO | None = None
+        self.level = logging.WARNING
+
+    def write(self, level: int, line: dict[str, object]) -> None:
+        stream = self.stream or sys.stderr
+        head = {"at": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": _LEVELS.get(level, "error")}
+        stream.write(_ENCODER.encode(head | line) + "\n")
+        stream.flush()
+
+
+_LEVELS = {logging.DEBUG: "debug", logging.INFO: "info", logging.WARNING: "warning", logging.ERROR: "error"}
+_sink = _Sink()
 
 
 def log(event: str, *, level: int = logging.INFO, error: BaseException | None = None, **fields: object) -> None:
     """One line: `event` is a fixed name such as `"request answered"`; fields not in `FIELDS` are dropped."""
-    if _logger.isEnabledFor(level):
-        exc_info = (type(error), error, error.__traceback__) if error is not None else None
-        _logger.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+    if level < _sink.level:
+        return
+    line: dict[str, object] = {"event": event}
+    for name, value in fields.items():
+        if value is not None and name in FIELDS:
+            line[name] = value if isinstance(value, bool | int | float) else str(value)[:TEXT_MAX]
+    if error is not None:
+        line["exception"] = describe(error)
+    _sink.write(level, line)
 
 
 def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> None:
-    """Route every logger of the process, libraries included, through `Formatter` to standard error."""
-    sink = logging.StreamHandler(stream or sys.stderr)
-    sink.setFormatter(Formatter())
+    """Route every logger of the process, libraries included, to standard error in our form."""
+    _sink.stream, _sink.level = stream, logging.getLevelNamesMapping()[level]
     root = logging.getLogger()
-    root.handlers[:] = [sink]
+    root.handlers[:] = [_Libraries()]
     root.setLevel(logging.WARNING)
-    _logger.setLevel(level)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logger = logging.getLogger(name)
         logger.handlers[:] = []
+        logger.setLevel(logging.WARNING)
         logger.propagate = name != "uvicorn.access"  # the gateway writes its own line for each request
     logging.captureWarnings(capture=True)
 
 
-class Formatter(logging.Formatter):
-    """Our own records with their allowed fields; of a library's record only what cannot hold a value."""
+class _Libraries(logging.Handler):
+    """Of a library's record only what cannot hold a value: its template without arguments, up to the line end."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            # A library's template, without its arguments and beyond no line end: those are where values stand.
-            "event": _clean(str(record.msg).partition("\n")[0]),
-        }
-        fields: dict[str, object] = getattr(record, "fields", {})
-        line |= {name: _value(value) for name, value in fields.items() if name in FIELDS and value is not None}
+    def emit(self, record: logging.LogRecord) -> None:
+        template = str(record.msg).partition("\n")[0][:TEXT_MAX]
+        line: dict[str, object] = {"event": template, "logger": record.name}
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = describe(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=True)
+        _sink.write(record.levelno, line)
 
 
 def describe(error: BaseException) -> list[dict[str, object]]:
@@ -192,18 +207,6 @@ def describe(error: BaseException) -> list[dict[str, object]]:
 def host_of(url: str) -> str:
     """What of an address may be logged: its host."""
     return urlsplit(url).hostname or ""
-
-
-def _value(value: object) -> object:
-    if isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return _clean(str(value))
-
-
-def _clean(text: str) -> str:
-    return text[:TEXT_MAX]  # json.dumps escapes what could forge a line
 
 
 def milliseconds_since(began: float) -> float:

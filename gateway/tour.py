@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
+import click
 import httpx
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from starlette.applications import Starlette
@@ -32,14 +33,13 @@ class Screen:
 
     def say(self, title: str, *facts: str) -> None:
         seconds = f"{time.perf_counter() - self._began:5.1f}s"
-        print(f"{self._dim(seconds)}  {self._bold(title)}{''.join(f'  {fact}' for fact in facts)}", file=self._stream)
-        self._stream.flush()
+        self.text(f"{self._dim(seconds)}  {self._bold(title)}{''.join(f'  {fact}' for fact in facts)}")
 
     def detail(self, text: str) -> None:
-        print(f"        {self._dim(text)}", file=self._stream, flush=True)
+        self.text(f"        {self._dim(text)}")
 
     def text(self, text: str = "") -> None:
-        print(text, file=self._stream, flush=True)
+        click.echo(text, file=self._stream)
 
     def _bold(self, text: str) -> str:
         return f"\033[1m{text}\033[0m" if self._coloured else text

@@ -14,9 +14,8 @@ from db.database import CommitUncertain, Role, Unavailable
 from db.endpoints import Endpoint
 from db.outbox import ClaimedDelivery, Result
 from db.records import PublishedEvent
-from gateway import doctor, listener, runtime, telemetry
+from gateway import doctor, listener, metrics, runtime, telemetry
 from gateway.api.webhooks import endpoint_body
-from gateway.app import create_metrics_app
 from gateway.config import Settings
 from gateway.runtime import Runtime
 from gateway.transactions import recovery, representation
@@ -81,7 +80,7 @@ async def _every(seconds: float, job: Job, opened: Runtime, stop: asyncio.Event)
             await job(opened)
         except (Unavailable, CommitUncertain) as loss:
             telemetry.log("database lost", level=logging.WARNING, reason=type(loss).__name__)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - logged; a loop that ends would leave its work undone for good
             telemetry.log("job failed", level=logging.ERROR, error=error)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -111,7 +110,7 @@ async def _keep_house(opened: Runtime) -> None:
 
 
 async def _metrics(settings: Settings, stop: asyncio.Event) -> None:
-    server = listener.server(create_metrics_app(), listener.bind(settings.metrics_host, settings.metrics_port))
+    server = metrics.server(settings)
     async with asyncio.TaskGroup() as group:
         group.create_task(listener.run([server]))
         await stop.wait()

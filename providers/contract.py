@@ -224,8 +224,77 @@ class Absent:
 Outcome = Approved | Declined | ActionRequired | Pending | NotSent | Rejected | Unknown | Absent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """One verified item of a PSP's notification: what makes it the same at a repeat, and its own bytes."""
+
+    dedupe_key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptTold:
+    """A notification about something we asked for, found by our `reference` or by the PSP's ids.
+
+    `outcome` is what it means for that attempt. A notification is a hint about money, never its proof: `amount` and
+    `currency` (major units) must agree with ours, and where `ask` is set the PSP is asked before anything is believed.
+    """
+
+    operation: Operation
+    reference: str | None
+    provider_transaction_id: str | None
+    provider_id: str | None
+    """The refund's id for a refund, the modification's for a capture or cancel; else the payment's."""
+    outcome: Outcome
+    amount: Decimal | None = None
+    currency: str | None = None
+    ask: bool = False
+
+
+class DisputeState(StrEnum):
+    OPENED = "opened"
+    WON = "won"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DisputeTold:
+    """A payer contests a captured payment. `funds_withdrawn`: the PSP took (True) or gave back (False) the amount now."""
+
+    dispute_id: str
+    provider_transaction_id: str | None
+    reference: str | None
+    state: DisputeState
+    reason: str | None
+    amount: Decimal
+    currency: str
+    funds_withdrawn: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Irrelevant:
+    """A notification that changes nothing here; `reason` is kept with it."""
+
+    reason: str
+
+
+Told = AttemptTold | DisputeTold | Irrelevant
+
+
+class Forged(Exception):
+    """The notification's signature, time or addressee is wrong: refuse it, store nothing."""
+
+
+class CannotVerify(Exception):
+    """What is needed to verify (a certificate, the PSP's verify call) cannot be had now: let the PSP send again."""
+
+
+class Unreadable(Exception):
+    """A verified notification that makes no sense to this adapter: it is parked for a person."""
+
+
 class Unsupported(Exception):
-    """This PSP cannot do what is asked (currency, amount, method); nothing was sent. `field` names the input at fault."""
+    """What is asked is beyond this PSP (currency, amount, method); nothing was sent. `field` names the input."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
@@ -274,4 +343,21 @@ class Provider(Protocol):
 
         A look-up that fails is `Unknown`: it proves nothing about the send.
         """
+        ...
+
+    async def proceed(
+        self, prepared: Prepared, *, key: str, provider_id: str | None, returned: Mapping[str, str]
+    ) -> Outcome:
+        """Carry on a charge after the customer came back (or approved): `returned` is the query they came with.
+
+        Idempotent under `key`. What the query says is never believed; the PSP is asked, or told to go on.
+        """
+        ...
+
+    async def verify_webhook(self, headers: Mapping[str, str], body: bytes, *, now: float) -> list[Received]:
+        """The verified items of a notification (header names in lower case). Raises `Forged` or `CannotVerify`."""
+        ...
+
+    def read_webhook(self, body: bytes) -> Told:
+        """What one verified item says; pure. Raises `Unreadable`."""
         ...

@@ -116,7 +116,7 @@ class Stripe:
             )
         except stripe.StripeError as error:
             return stripe_answers.Answer(error.http_status or 0, error.headers or {}, error.json_body)
-        except (AttributeError, TypeError) as error:  # the SDK stumbles over error bodies that are no objects
+        except (AttributeError, TypeError, ValueError) as error:  # the SDK stumbles over odd bodies
             raise http.NoAnswer("an answer the SDK cannot read") from error
         return stripe_answers.Answer(response.code, response.headers, response.data)
 

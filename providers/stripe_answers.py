@@ -79,11 +79,13 @@ def _things(page: Json) -> list[Json]:
 def _read_object(
     thing: Json, prepared: contract.Prepared, spelling: currency.Spelling, trace: contract.Trace
 ) -> contract.Outcome:
-    provider_id, status = _text(thing, "id"), _text(thing, "status")
+    provider_id, status = _id(thing), _text(thing, "status")
     trace = replace(trace, provider_status=status)
+    if provider_id is None:
+        return contract.Unknown(reason="unreadable_answer", trace=trace)
     doubt = _doubt(thing, prepared, spelling)
-    if provider_id is None or doubt:
-        return contract.Unknown(reason=doubt or "unreadable_answer", provider_id=provider_id, trace=trace)
+    if doubt is not None:
+        return contract.Unknown(reason=doubt, provider_id=provider_id, trace=trace)
     outcome = _READERS[prepared.operation](thing, provider_id, status, trace)
     return outcome or contract.Unknown(reason="unexpected_status", provider_id=provider_id, trace=trace)
 
@@ -211,8 +213,7 @@ _UNTOUCHED: Mapping[Operation, frozenset[str]] = {
 
 def _read_error(answer: Answer, prepared: contract.Prepared, spelling: currency.Spelling) -> contract.Outcome:
     error = _inner(_object(answer.body), "error")
-    kind, code = _text(error, "type"), _text(error, "code")
-    trace = _trace(answer)
+    kind, trace = _text(error, "type"), _trace(answer)
     match answer.status:
         case 401 | 403:
             return contract.NotSent(reason=NotSentReason.CREDENTIALS, trace=trace)
@@ -222,7 +223,7 @@ def _read_error(answer: Answer, prepared: contract.Prepared, spelling: currency.
         case 400 | 404 if kind == "idempotency_error":
             return contract.Unknown(reason="key_conflict", trace=trace)
         case 400 | 404 if kind == "invalid_request_error":
-            return _read_invalid(error, code, prepared, spelling, trace)
+            return _read_invalid(error, prepared, spelling, trace)
         case 402 if kind == "card_error":
             return _read_card_error(error, prepared, trace)
         case status:
@@ -232,17 +233,14 @@ def _read_error(answer: Answer, prepared: contract.Prepared, spelling: currency.
 def _read_card_error(error: Json, prepared: contract.Prepared, trace: contract.Trace) -> contract.Outcome:
     payment = _inner(error, "payment_intent")
     if prepared.operation is Operation.CHARGE and payment and not _is_ours(payment, prepared):
-        return contract.Unknown(reason="reference_mismatch", provider_id=_payment_id(payment), trace=trace)
+        return contract.Unknown(reason="reference_mismatch", provider_id=_id(payment), trace=trace)
     return _declined(error, payment, trace)
 
 
 def _read_invalid(
-    error: Json,
-    code: str | None,
-    prepared: contract.Prepared,
-    spelling: currency.Spelling,
-    trace: contract.Trace,
+    error: Json, prepared: contract.Prepared, spelling: currency.Spelling, trace: contract.Trace
 ) -> contract.Outcome:
+    code = _text(error, "code")
     if code in _STATE_CODES:  # the payment is elsewhere already: where it is decides, when Stripe shows it
         return _read_object(_inner(error, "payment_intent"), prepared, spelling, trace)
     if prepared.operation is Operation.CAPTURE and code in _EXPIRED_CODES:
@@ -284,14 +282,14 @@ _CAPABILITY_CODES = frozenset(
 
 def _declined(error: Json, payment: Json, trace: contract.Trace) -> contract.Declined:
     raw = _text(error, "decline_code") or _text(error, "code")
-    code, kind, may_fail_over = stripe_declines.classify(raw, _text(error, "advice_code"))
+    code, kind, may_fail_over = stripe_declines.classify(raw, advice=_text(error, "advice_code"))
     return contract.Declined(
         code=code,
         kind=kind,
         may_fail_over=may_fail_over,
         provider_code=raw,
         message=_redacted(_text(error, "message")) or "The card was declined.",
-        provider_id=_payment_id(payment),
+        provider_id=_id(payment),
         card=_card(payment) or _seen_card(_inner(error, "payment_method", "card")),
         trace=replace(trace, provider_code=raw),
     )
@@ -328,9 +326,10 @@ def _text(thing: Json, *path: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _payment_id(payment: Json) -> str | None:
-    provider_id = _text(payment, "id")
-    return provider_id if provider_id and provider_id.startswith("pi_") else None
+def _id(thing: Json) -> str | None:
+    """It becomes part of later paths, so nothing but an id will do."""
+    given = _text(thing, "id")
+    return given if given and re.fullmatch("[a-z]+_[A-Za-z0-9_]+", given) else None
 
 
 def _card(payment: Json) -> contract.Card | None:

@@ -18,7 +18,7 @@ _ADVISABLE = frozenset({_SOFT, _HARD, _FIX_DATA})
 """Advice sharpens an issuer's no; a missing authentication or a suspicion of fraud stays what it is."""
 
 
-def classify(code: str | None, advice: str | None) -> Meaning:
+def classify(code: str | None, *, advice: str | None) -> Meaning:
     """`code` is Stripe's `decline_code`, else its `code`; `advice` its `advice_code`, which overrides the kind."""
     ours, kind, may_fail_over = DECLINES.get(code or "", _UNLISTED)
     advised = _ADVICE.get(advice or "", kind) if kind in _ADVISABLE else kind

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -140,7 +140,7 @@ class House:
             simulators = {name: await serve(stack, create()) for name, create in SIMULATORS.items()}
             receiver = Receiver()
             receiver_url = await serve(stack, receiver.app)
-            api, delivering = await _running(stack, told)
+            api = await _running(stack, told)
             operators = await Database.open(database_url, Role.OPERATOR)
             stack.push_async_callback(operators.close)
             owner = await asyncpg.connect(database_url)
@@ -216,8 +216,8 @@ async def serve(stack: AsyncExitStack, app: ASGIApp) -> str:
     return f"http://127.0.0.1:{server.port}"
 
 
-async def _running(stack: AsyncExitStack, settings: Settings) -> tuple[Runtime, Any]:
-    """An API's and a worker's runtime, the worker at work."""
+async def _running(stack: AsyncExitStack, settings: Settings) -> Runtime:
+    """The API's runtime, with a worker at work beside it."""
     api = await stack.enter_async_context(runtime.opened(settings, Role.APP))
     background = await stack.enter_async_context(runtime.opened(settings, Role.WORKER))
     api.address_policy = background.address_policy = AddressPolicy(allow_loopback_http=True)
@@ -231,4 +231,4 @@ async def _running(stack: AsyncExitStack, settings: Settings) -> tuple[Runtime, 
         await working
 
     stack.push_async_callback(end)
-    return api, delivering
+    return api

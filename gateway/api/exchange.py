@@ -9,6 +9,7 @@ import json
 import re
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,7 +21,9 @@ from gateway.api.calls import Answer, Principal
 from gateway.config import Network
 
 _SCOPE_KEY = "paygate"
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _CLIENT_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{8,64}", re.ASCII)
+_named = lru_cache(maxsize=4_096)(ids.encode)
 _QUIET = frozenset({"/healthz", "/readyz"})
 """Asked every few seconds by whoever watches the process: counted, not logged."""
 SECURITY_HEADERS = (
@@ -112,7 +115,7 @@ async def send_answer(send: Send, answer: Answer) -> None:
 
 def dump(body: object) -> bytes:
     """JSON as the gateway writes it everywhere."""
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(body).encode()
 
 
 def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
@@ -160,7 +163,7 @@ def _record(method: str, current: Exchange) -> None:
         code=current.code,
         duration_ms=telemetry.milliseconds_since(current.began),
         psp_ms=round(current.stopwatch.seconds * 1000, 2),
-        partner_id=current.principal and current.principal.partner_id,
-        key_id=current.principal and current.principal.key_id,
+        partner_id=current.principal and _named("prt", current.principal.partner_id),
+        key_id=current.principal and _named("key", current.principal.key_id),
         ip_address=current.ip_address,
     )

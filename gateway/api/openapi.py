@@ -65,6 +65,11 @@ def document(routes: Iterable[Route], version: str) -> Schema:
     }
 
 
+def operation_id(route: Route) -> str:
+    """Where the endpoint lives and its name, such as `transactions_create`."""
+    return f"{route.endpoint.__module__.rpartition('.')[2]}_{route.endpoint.__name__}"
+
+
 def codes(route: Route) -> list[str]:
     """Every code this route can answer."""
     found = [*_EVERY_ROUTE, *route.errors]
@@ -97,7 +102,7 @@ def _schemas(routes: tuple[Route, ...]) -> tuple[Mapping[tuple[Any, JsonSchemaMo
 
 def _operation(route: Route, shapes: Mapping[tuple[Any, JsonSchemaMode], Schema]) -> Schema:
     operation: Schema = {
-        "operationId": route.endpoint.__name__,
+        "operationId": operation_id(route),
         "summary": route.summary,
         "tags": [route.tag],
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],

@@ -59,7 +59,7 @@ class LocalLimiter:
 class RedisLimiter:
     """Exact for all processes while Redis answers, else `local`."""
 
-    def __init__(self, url: str, local: LocalLimiter) -> None:
+    def __init__(self, url: str, local: LocalLimiter, *, pause_seconds: float = REDIS_PAUSE_SECONDS) -> None:
         # One try and no waiting inside the client: the deadline is ours.
         self._storage = RedisStorage(
             f"async+{url}",
@@ -71,6 +71,8 @@ class RedisLimiter:
         )
         self._windows = MovingWindowRateLimiter(self._storage)
         self._local = local
+        self._pause_seconds = pause_seconds
+        self._failing = False
         self._asks_again_at = 0.0
 
     async def hit(self, subject: str, limit: int) -> Standing:
@@ -78,19 +80,16 @@ class RedisLimiter:
         now = time.monotonic()
         if now < self._asks_again_at:
             return local
-        probing, self._asks_again_at = (
-            self._asks_again_at > 0,
-            now + REDIS_PAUSE_SECONDS if self._asks_again_at else 0.0,
-        )
+        if self._failing:
+            self._asks_again_at = now + self._pause_seconds  # this request tries, the others do not wait for it
         try:
             async with asyncio.timeout(REDIS_SECONDS):
                 standing = await self._ask(subject, limit)
         except (TimeoutError, RedisError, OSError):
-            self._asks_again_at = time.monotonic() + REDIS_PAUSE_SECONDS
+            self._failing, self._asks_again_at = True, time.monotonic() + self._pause_seconds
             telemetry.redis_fallbacks.inc()
             return local
-        if probing:
-            self._asks_again_at = 0.0
+        self._failing, self._asks_again_at = False, 0.0
         return standing
 
     async def _ask(self, subject: str, limit: int) -> Standing:

@@ -12,12 +12,11 @@ from uuid import UUID
 from db import transactions
 from db.database import CommitUncertain, Unavailable
 from db.records import Attempt, AttemptState
+from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import journal, sending
 from gateway.transactions.changes import Snapshot
 from providers.contract import Outcome, Provider
-
-logger = logging.getLogger("paygate.recovery")
 
 ACTOR = "paygate:recovery"
 BATCH = 20
@@ -52,9 +51,8 @@ async def resolve_due(runtime: Runtime) -> int:
                 await resolve(runtime, partner_id, attempt.transaction_id, attempt_id)
         except (Unavailable, CommitUncertain):
             raise
-        except Exception:
-            # One attempt that cannot be read must not keep the others from being settled; its lease brings it back.
-            logger.exception("attempt could not be resolved", extra={"attempt": str(attempt_id)})
+        except Exception as error:  # noqa: BLE001 - one attempt must not keep the others from being settled
+            telemetry.log("attempt not resolved", level=logging.ERROR, error=error, attempt_id=attempt_id)
     return len(due)
 
 

@@ -38,7 +38,9 @@ async def send_again(adapter: Provider, attempt: Attempt) -> Outcome:
 
 async def look_up(adapter: Provider, attempt: Attempt) -> Outcome:
     """Ask the PSP what became of the attempt, sending nothing that could move money."""
-    outcome = await adapter.look_up(Prepared.from_json(attempt.request), provider_id=attempt.provider_id)
+    outcome = await adapter.look_up(
+        Prepared.from_json(attempt.request), provider_id=attempt.provider_id, sent_at=attempt.created_at
+    )
     _count(attempt, outcome)
     return believed(outcome)
 

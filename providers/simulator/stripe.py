@@ -86,6 +86,15 @@ class Call:
 Endpoint = Callable[[Call], Json]
 
 
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What one route leads to, and the parameters it knows."""
+
+    operation: str
+    known: frozenset[str]
+    endpoint: Endpoint
+
+
 class Dialect:
     """Stripe's 429 and 500, and where its answers carry money."""
 
@@ -125,25 +134,25 @@ class Simulator:
     # --- From a request to an answer: key, misbehaviour, parameters, idempotency, bank ---
 
     def get(self, path: str, known: frozenset[str], endpoint: Endpoint) -> Route:
+        door = Door("look_up", known, endpoint)
+
         async def answer(request: Request) -> Response:
-            params = stripe_wire.read_form(request.url.query)
-            return await self._answer(request, "look_up", params, known, endpoint)
+            return await self._answer(request, door, request.url.query)
 
         return Route(path, answer, methods=["GET"])
 
     def post(self, path: str, operation: str, known: frozenset[str], endpoint: Endpoint) -> Route:
+        door = Door(operation, known, endpoint)
+
         async def answer(request: Request) -> Response:
-            params = stripe_wire.read_form((await request.body()).decode())
-            return await self._answer(request, operation, params, known, endpoint)
+            return await self._answer(request, door, (await request.body()).decode())
 
         return Route(path, answer, methods=["POST"])
 
-    async def _answer(
-        self, request: Request, operation: str, params: Json, known: frozenset[str], endpoint: Endpoint
-    ) -> Response:
+    async def _answer(self, request: Request, door: Door, form: str) -> Response:
         request_id = f"req_{secrets.token_hex(7)}"
         try:
-            response = await self._respond(request, operation, params, known, endpoint, request_id)
+            response = await self._respond(request, door, stripe_wire.read_form(form), request_id)
         except Refusal as refusal:
             response = error_reply(refusal).to_response()
         response.headers["Request-Id"] = request_id
@@ -152,37 +161,24 @@ class Simulator:
                 response.headers[echoed] = request.headers[echoed]
         return response
 
-    async def _respond(
-        self,
-        request: Request,
-        operation: str,
-        params: Json,
-        known: frozenset[str],
-        endpoint: Endpoint,
-        request_id: str,
-    ) -> Response:
-        account = self._authenticate(request)
+    async def _respond(self, request: Request, door: Door, params: Json, request_id: str) -> Response:
+        keys = self.keys.setdefault(self._authenticate(request), Keys())
         references = self._references(request, params)
-        self.ledger.see_call(operation, references)
-        fault = self.faults.take(operation, references)
+        self.ledger.see_call(door.operation, references)
+        fault = self.faults.take(door.operation, references)
         early = faults.before_acting(fault, self.dialect)
         if early is not None:
             return early
-        stripe_wire.check_known(params, known)
+        stripe_wire.check_known(params, door.known)
         call = Call(request.path_params.get("id", ""), params, self._base_url(request))
-        perform = partial(self._perform, call, endpoint, fault)
+        perform = partial(self._perform, call, door.endpoint, fault)
         if request.method == "GET":
             return await faults.act(fault, self.faults, perform, self.dialect)
         key = request.headers.get("Idempotency-Key") or secrets.token_hex(16)
-        keys = self.keys.setdefault(account, Keys())
-        keys.refuse_running(key)
-        keys.running.add(key)
-        try:
-            fingerprint = f"{request.url.path} {json.dumps(params, sort_keys=True)}"
-            once = partial(keys.once, key, fingerprint, request_id, perform)
+        fingerprint = f"{request.url.path} {json.dumps(params, sort_keys=True)}"
+        once = partial(keys.once, key, perform, fingerprint=fingerprint, request_id=request_id)
+        with keys.running_alone(key):
             return await faults.act(fault, self.faults, once, self.dialect)
-        finally:
-            keys.running.discard(key)
 
     def _perform(self, call: Call, endpoint: Endpoint, fault: Fault | None) -> Reply:
         shown = stripe_wire.reply(200, endpoint(call))

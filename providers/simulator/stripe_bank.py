@@ -100,13 +100,13 @@ class Bank:
         return int(self.clock())
 
     def payment(self, payment_id: str) -> Payment:
-        return _known(self.payments, payment_id, "payment_intent", "intent")
+        return _known(self.payments, payment_id, kind="payment_intent", param="intent")
 
     def charge(self, charge_id: str) -> Charge:
-        return _known(self.charges, charge_id, "charge", "id")
+        return _known(self.charges, charge_id, kind="charge", param="id")
 
     def refund(self, refund_id: str) -> Refund:
-        return _known(self.refunds, refund_id, "refund", "refund")
+        return _known(self.refunds, refund_id, kind="refund", param="refund")
 
     # --- Payments ---
 
@@ -157,8 +157,7 @@ class Bank:
             paid=decline is None,
             decline=decline,
         )
-        self.charges[charge.id] = payment_charge = charge
-        payment.charge = payment_charge
+        payment.charge = self.charges[charge.id] = charge
         if decline is not None:
             raise self._declined(payment, decline)
         payment.last_error = None
@@ -263,7 +262,7 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_3{secrets.token_hex(12)}"
 
 
-def _known(things: dict[str, Thing], thing_id: str, kind: str, param: str) -> Thing:
+def _known(things: dict[str, Thing], thing_id: str, *, kind: str, param: str) -> Thing:
     thing = things.get(thing_id)
     if thing is None:
         message = f"No such {kind}: '{thing_id}'"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from providers.simulator.faults import Reply
@@ -22,7 +23,8 @@ class Keys:
     kept: dict[str, Kept] = field(default_factory=dict)
     running: set[str] = field(default_factory=set)
 
-    def refuse_running(self, key: str) -> None:
+    @contextmanager
+    def running_alone(self, key: str) -> Iterator[None]:
         if key in self.running:
             message = "There is currently another in-progress request using this Idempotent Key."
             error: dict[str, object] = {
@@ -31,8 +33,13 @@ class Keys:
                 "message": message,
             }
             raise Refusal(409, error, executed=False)
+        self.running.add(key)
+        try:
+            yield
+        finally:
+            self.running.discard(key)
 
-    def once(self, key: str, fingerprint: str, request_id: str, perform: Callable[[], Reply]) -> Reply:
+    def once(self, key: str, perform: Callable[[], Reply], *, fingerprint: str, request_id: str) -> Reply:
         kept = self.kept.get(key)
         if kept is None:
             reply = _executed(perform)

@@ -46,7 +46,7 @@ def test_every_code_has_a_name_of_ours() -> None:
 
 @pytest.mark.parametrize("code", sorted(DECLINES))
 def test_only_a_soft_no_or_an_unsupported_card_may_be_tried_elsewhere(code: str) -> None:
-    ours, kind, may_fail_over = classify(code, None)
+    ours, kind, may_fail_over = classify(code, advice=None)
 
     assert not may_fail_over or kind is DeclineKind.SOFT or ours in ("card_not_supported", "currency_not_supported")
 
@@ -66,7 +66,7 @@ def test_only_a_soft_no_or_an_unsupported_card_may_be_tried_elsewhere(code: str)
     ],
 )
 def test_codes_are_told_apart(code: str | None, meaning: tuple[str, DeclineKind, bool]) -> None:
-    assert classify(code, None) == meaning
+    assert classify(code, advice=None) == meaning
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_codes_are_told_apart(code: str | None, meaning: tuple[str, DeclineKind,
     ],
 )
 def test_advice_overrides_the_kind(code: str, advice: str, kind: DeclineKind, may_fail_over: bool) -> None:
-    assert classify(code, advice)[1:] == (kind, may_fail_over)
+    assert classify(code, advice=advice)[1:] == (kind, may_fail_over)

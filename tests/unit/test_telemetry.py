@@ -14,12 +14,14 @@ CANARY = "sk_test_canary"
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    loggers = [logging.getLogger(name) for name in (None, "paygate", "uvicorn", "uvicorn.error", "uvicorn.access")]
+    loggers = [logging.getLogger(name) for name in (None, "uvicorn", "uvicorn.error", "uvicorn.access")]
     before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    sink = telemetry._sink.stream, telemetry._sink.level
     stream = io.StringIO()
     telemetry.configure_logging("INFO", stream)
     yield stream
     logging.captureWarnings(capture=False)
+    telemetry._sink.stream, telemetry._sink.level = sink
     for logger, handlers, level, propagate in before:
         logger.handlers[:], logger.level, logger.propagate = handlers, level, propagate
 

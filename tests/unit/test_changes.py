@@ -1,0 +1,243 @@
+"""What an outcome changes: every branch of a transaction's life, without a database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.records import AttemptState, RefundStatus, TransactionStatus
+from gateway.transactions import changes, representation, states
+from gateway.transactions.changes import Change, Snapshot
+from providers.contract import (
+    Absent,
+    ActionRequired,
+    Approved,
+    Card,
+    Declined,
+    DeclineKind,
+    NotSent,
+    NotSentReason,
+    Outcome,
+    Pending,
+    Rejected,
+    Unknown,
+)
+from tests.builders import AT, a_cancel, a_capture, a_charge, a_refunding
+
+LATER = AT + timedelta(seconds=1)
+APPROVED = Approved(provider_id="pi_1", card=Card(brand="visa", last4="4242"))
+AUTHORIZED = replace(APPROVED, captured=False)
+DECLINED = Declined(
+    code="insufficient_funds",
+    kind=DeclineKind.SOFT,
+    may_fail_over=False,
+    provider_code="insufficient_funds",
+    message="Your card has insufficient funds.",
+    provider_id="pi_1",
+)
+EXPIRED = replace(DECLINED, code="expired_authorization", kind=DeclineKind.HARD)
+REJECTED = Rejected(provider_code="resource_missing", message="No such PaymentMethod")
+NOT_SENT = NotSent(reason=NotSentReason.UNREACHABLE)
+UNKNOWN = Unknown(reason="no answer")
+PENDING = Pending(provider_id="pi_1")
+ACTION = ActionRequired(provider_id="pi_1", url="https://psp.example/3ds")
+OUTCOMES: tuple[Outcome, ...] = (
+    APPROVED,
+    AUTHORIZED,
+    DECLINED,
+    EXPIRED,
+    REJECTED,
+    NOT_SENT,
+    UNKNOWN,
+    PENDING,
+    ACTION,
+    Absent(),
+)
+
+
+def conclude(snapshot: Snapshot, outcome: Outcome) -> Change:
+    return changes.concluded(snapshot, outcome, at=LATER)
+
+
+def published(change: Change) -> list[str]:
+    return [name for line in change.happened for name in line.published]
+
+
+def posted(change: Change) -> dict[str, Decimal]:
+    return {entry.account.partition(":")[0]: entry.amount for line in change.happened for entry in line.entries}
+
+
+def test_an_approved_sale_is_completed_and_posted() -> None:
+    change = conclude(a_charge(), APPROVED)
+    after = change.transaction
+    assert (after.status, after.amount_captured, after.processed_at) == ("completed", Decimal("19.99"), LATER)
+    assert (after.card_brand, after.card_last4, after.provider_transaction_id) == ("visa", "4242", "pi_1")
+    assert posted(change) == {"psp_receivable": Decimal("19.99"), "partner_payable": Decimal("-19.99")}
+    assert published(change) == ["transaction.completed"]
+    assert change.attempts[0].state is AttemptState.SUCCEEDED
+    assert change.final
+    assert not change.release
+
+
+def test_a_mere_authorization_moves_no_money() -> None:
+    change = conclude(a_charge(), AUTHORIZED)
+    assert change.transaction.status == "authorized"
+    assert change.transaction.amount_captured == 0
+    assert posted(change) == {}
+    assert representation.money_moved(change.transaction) == "no"
+
+
+def test_a_decline_fails_with_a_code_advice_and_a_sentence_for_the_customer() -> None:
+    after = conclude(a_charge(), DECLINED).transaction
+    assert (after.status, after.failed_at) == ("failed", LATER)
+    assert (after.error_code, after.decline_code, after.advice) == (
+        "card_declined",
+        "insufficient_funds",
+        "try_another_card",
+    )
+    assert after.error_message == "The card has insufficient funds."
+
+
+@pytest.mark.parametrize("code", ["lost_card", "stolen_card", "pickup_card", "suspected_fraud", "risk_blocked"])
+def test_the_customer_is_not_told_that_a_card_is_suspect(code: str) -> None:
+    after = conclude(a_charge(), replace(DECLINED, code=code, kind=DeclineKind.HARD)).transaction
+    assert after.error_message == "The payment was declined."
+    assert after.advice == "do_not_retry"
+
+
+def test_what_was_not_sent_frees_the_key_and_keeps_no_answer() -> None:
+    change = conclude(a_charge(), NOT_SENT)
+    assert change.transaction.status == "failed"
+    assert change.transaction.idempotency_key is None
+    assert change.release
+    assert not change.final
+    assert change.attempts[0].state is AttemptState.FAILED_NOT_SENT
+
+
+@pytest.mark.parametrize("outcome", [UNKNOWN, PENDING, Absent()])
+def test_what_is_not_known_is_never_a_failure(outcome: Outcome) -> None:
+    change = conclude(a_charge(), outcome)
+    assert change.transaction.status == "processing"
+    assert representation.money_moved(change.transaction) == "unknown"
+    assert change.attempts[0].state in states.LIVE_ATTEMPTS
+    assert change.attempts[0].finished_at is None
+    assert change.check_in_seconds == 5
+    assert change.transaction.next_check_at == LATER + timedelta(seconds=5)
+    assert not change.final
+
+
+def test_checks_become_rarer_and_say_nothing_new() -> None:
+    snapshot, seconds = a_charge(), []
+    for _ in range(12):
+        change = conclude(snapshot, UNKNOWN)
+        seconds.append(change.check_in_seconds)
+        snapshot = snapshot.after(change)
+    assert seconds == [*changes.CHECK_SECONDS, 86_400, 86_400]
+    assert snapshot.transaction.version == 3  # the first unknown is history, the others only move the next check
+
+
+def test_an_action_waits_with_its_address_and_is_told_once() -> None:
+    change = conclude(a_charge(), ACTION)
+    assert change.transaction.status == "requires_action"
+    assert change.transaction.next_action == {"type": "redirect_to_url", "url": "https://psp.example/3ds"}
+    assert published(change) == ["transaction.requires_action"]
+    again = conclude(a_charge().after(change), ACTION)
+    assert published(again) == []
+
+
+def test_a_finished_action_leaves_no_address_behind() -> None:
+    waiting = a_charge()
+    waiting = waiting.after(conclude(waiting, ACTION))
+    assert conclude(waiting, APPROVED).transaction.next_action is None
+
+
+def test_a_partial_capture_completes_with_what_was_taken() -> None:
+    change = conclude(a_capture("7.00"), APPROVED)
+    assert (change.transaction.status, change.transaction.amount_captured) == ("completed", Decimal("7.00"))
+    assert change.transaction.capture_pending == 0
+    assert posted(change)["partner_payable"] == Decimal("-7.00")
+
+
+def test_a_refused_capture_leaves_the_authorization_and_stores_no_answer() -> None:
+    change = conclude(a_capture(), REJECTED)
+    assert change.transaction.status == "authorized"
+    assert change.transaction.capture_pending == 0
+    assert not change.final
+
+
+def test_capturing_an_expired_authorization_ends_it() -> None:
+    change = conclude(a_capture(), EXPIRED)
+    assert (change.transaction.status, change.transaction.error_code) == ("failed", "authorization_expired")
+
+
+def test_an_undecided_capture_keeps_its_amount_and_is_unknown() -> None:
+    change = conclude(a_capture(), UNKNOWN)
+    assert (change.transaction.status, change.transaction.capture_pending) == ("authorized", Decimal("19.99"))
+    assert representation.money_moved(change.transaction) == "unknown"
+
+
+def test_a_cancel_ends_the_charge_that_waited_for_the_customer() -> None:
+    snapshot = a_cancel(TransactionStatus.REQUIRES_ACTION)
+    after = snapshot.after(conclude(snapshot, APPROVED))
+    assert after.transaction.status == "cancelled"
+    assert [attempt.state for attempt in after.attempts] == ["cancelled_confirmed", "succeeded"]
+
+
+@pytest.mark.parametrize(("amount", "status"), [("19.99", "refunded"), ("5.00", "partially_refunded")])
+def test_a_refund_gives_back_and_is_posted(amount: str, status: str) -> None:
+    change = conclude(a_refunding(amount), APPROVED)
+    assert change.transaction.status == status
+    assert change.transaction.amount_refunded == Decimal(amount)
+    assert change.transaction.refund_reserved == 0
+    assert posted(change) == {"refunds": Decimal(amount), "psp_receivable": -Decimal(amount)}
+    assert published(change) == ["refund.completed", f"transaction.{status}"]
+    assert change.refund is not None
+    assert change.refund.status is RefundStatus.COMPLETED
+
+
+@pytest.mark.parametrize("outcome", [DECLINED, REJECTED])
+def test_a_refused_refund_gives_its_reservation_back(outcome: Outcome) -> None:
+    change = conclude(a_refunding("5.00"), outcome)
+    assert change.transaction.refund_reserved == 0
+    assert change.transaction.amount_refunded == 0
+    assert change.refund is not None
+    assert change.refund.status is RefundStatus.FAILED
+    assert published(change) == ["refund.failed"]
+
+
+@pytest.mark.parametrize("outcome", [UNKNOWN, PENDING, NOT_SENT, Absent()])
+def test_an_undecided_refund_keeps_its_reservation(outcome: Outcome) -> None:
+    change = conclude(a_refunding("5.00"), outcome)
+    assert change.transaction.refund_reserved == Decimal("5.00")
+    assert not change.release
+
+
+@given(
+    current=st.sampled_from([a_charge(), a_capture(), a_cancel(), a_refunding()]),
+    outcomes=st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=6),
+)
+def test_whatever_is_learned_the_books_hold(current: Snapshot, outcomes: list[Outcome]) -> None:
+    for outcome in outcomes:
+        if current.attempt.finished_at is not None:
+            break
+        try:
+            change = conclude(current, outcome)
+        except states.InvalidState:
+            change = changes.contradicted(current, outcome, at=LATER)
+            assert change.transaction.needs_review
+        before, after = current.transaction, change.transaction
+        assert after.version == before.version + len(change.happened)
+        assert after.published == before.published + len(published(change))
+        assert after.amount_captured + after.capture_pending <= after.amount
+        assert 0 <= after.amount_refunded + after.refund_reserved <= after.amount_captured
+        assert sum(posted(change).values()) == 0
+        assert after.amount_captured - before.amount_captured == -posted(change).get("partner_payable", Decimal(0))
+        assert after.amount_refunded - before.amount_refunded == posted(change).get("refunds", Decimal(0))
+        assert not change.happened or change.happened[-1].status == after.status
+        assert (after.status in {"failed", "cancelled"}) <= (after.amount_captured == 0)
+        current = current.after(change)

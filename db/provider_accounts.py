@@ -51,11 +51,19 @@ async def find(connection: Connection, account_id: UUID) -> ProviderAccount | No
 
 
 async def enabled(connection: Connection, *, livemode: bool) -> list[ProviderAccount]:
-    """Those the transaction's identity may see, in the order of their priority."""
+    """Those the transaction's partner may charge through (its own and the platform's), by priority."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM provider_accounts WHERE enabled AND livemode = $1 ORDER BY priority, id", livemode
+        f"SELECT {_COLUMNS} FROM provider_accounts WHERE enabled AND livemode = $1"
+        " AND (partner_id = current_partner() OR partner_id IS NULL) ORDER BY priority, id",
+        livemode,
     )
     return [records.read(ProviderAccount, row) for row in rows]
+
+
+async def addressed(connection: Connection, account_id: UUID) -> ProviderAccount | None:
+    """The account a notification is addressed to: no partner is known yet, and no other row can be seen."""
+    await connection.execute("SELECT set_config('app.current_account_id', $1, true)", str(account_id))
+    return await find(connection, account_id)
 
 
 async def all_accounts(connection: Connection, partner_id: UUID | None = None) -> list[ProviderAccount]:

@@ -90,6 +90,9 @@ class TransactionEventType(StrEnum):
     REFUND_COMPLETED = "refund_completed"
     REFUND_FAILED = "refund_failed"
     WEBHOOK_RECEIVED = "webhook_received"
+    DISPUTE_OPENED = "dispute_opened"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
     REVIEW_REQUESTED = "review_requested"
 
 
@@ -213,6 +216,51 @@ class Attempt:
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
+
+
+class DisputeState(StrEnum):
+    OPENED = "opened"
+    WON = "won"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute:
+    """A payer contests a captured payment; `amount_withdrawn` is what the PSP took back from us so far."""
+
+    partner_id: UUID
+    id: UUID
+    transaction_id: UUID
+    livemode: bool
+    provider_dispute_id: str
+    state: DisputeState
+    reason: str | None
+    amount: Decimal
+    currency: str
+    amount_withdrawn: Decimal
+    created_at: datetime
+    updated_at: datetime
+
+
+class ProviderEventState(StrEnum):
+    RECEIVED = "received"
+    APPLIED = "applied"
+    IGNORED = "ignored"
+    PARKED = "parked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderEvent:
+    """One verified item of a PSP's notification, as it came."""
+
+    id: UUID
+    account_id: UUID
+    provider: str
+    dedupe_key: str
+    body: bytes
+    state: ProviderEventState
+    tries: int
+    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

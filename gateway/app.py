@@ -10,15 +10,16 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.database import Role
 from gateway import api_keys, doctor, listener, metrics, runtime, telemetry
 from gateway.api import auth, dispatch, errors, exchange, pages, paths, rate_limit, routes
-from gateway.api.windows import Windows
+from gateway.api.returns import Returns
 from gateway.config import Settings
 from gateway.runtime import Runtime
+from webhooks.inbound import Inbound
 
 _ANY_HOST = frozenset({"/healthz", "/readyz"})
 """Whoever watches the process asks by address."""
@@ -38,12 +39,23 @@ def create_app(
     partner_api = auth.Auth(
         rate_limit.RateLimit(dispatch.Dispatch(runtime), limiter or rate_limit.LocalLimiter()),
         auth.Authenticator(runtime.database, api_keys.Peppers.of(runtime.vault)),
-        Windows(),
+        rate_limit.LocalLimiter(),
         settings.failed_auth_per_minute,
     )
-    public = Router([*pages.pages(runtime, table), *also], redirect_slashes=False, default=_not_found)
+    public = Router([*pages.pages(runtime, table), *_doors(runtime), *also], redirect_slashes=False, default=_not_found)
     doors = Doors(table, partner_api, public, settings.allowed_hosts)
     return exchange.Envelope(errors.Errors(doors), settings.trusted_proxies)
+
+
+def _doors(runtime: Runtime) -> list[Route]:
+    """What PSPs and their customers call, without an API key."""
+    inbound = Inbound(
+        runtime.database, runtime.accounts.opened, telemetry.notification_received, wake=runtime.notified.set
+    )
+    return [
+        Route("/webhooks/{provider}/{account}", inbound, methods=["POST"]),
+        Route("/return/{reference}", Returns(runtime), methods=["GET"]),
+    ]
 
 
 async def serve(settings: Settings, *, also: Sequence[BaseRoute] = ()) -> None:

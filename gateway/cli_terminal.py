@@ -74,7 +74,7 @@ def waiting(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return update_wrapper(wrapped, command)
 
 
-class IdType(click.ParamType):
+class IdType(click.ParamType[UUID]):
     """An id with its prefix, such as `prt_…`."""
 
     def __init__(self, prefix: str) -> None:

@@ -48,6 +48,8 @@ class Settings:
     redis_url: str | None = field(default=None, repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
+    public_url: str | None = None
+    """How customers and PSPs reach this API from outside; the host and port above where not set."""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9090
     """0: no metrics server."""
@@ -134,6 +136,10 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
+def _public_url(text: str) -> str:
+    return _url("https", "http")(text).rstrip("/")
+
+
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
@@ -176,6 +182,7 @@ _VARIABLES: Mapping[str, Callable[[str], Any]] = {
     "redis_url": _url("redis", "rediss", "unix"),
     "host": str,
     "port": _whole(1, 65535),
+    "public_url": _public_url,
     "metrics_host": str,
     "metrics_port": _whole(0, 65535),
     "allowed_hosts": _names,

@@ -138,6 +138,7 @@ async def _opened(
     settings = Settings(
         database_url=server.url(),
         secret_keys={KEY_VERSION: bytes.fromhex(memory.secret_key)},
+        port=listening.getsockname()[1],
         shutdown_seconds=SHUTDOWN_SECONDS,
     )
     async with AsyncExitStack() as stack:
@@ -151,6 +152,7 @@ async def _opened(
         api.address_policy = background.address_policy = AddressPolicy(allow_loopback_http=True)
         delivering = await stack.enter_async_context(worker.deliverer(background))
         api.wake_deliverer = background.wake_deliverer = delivering.wake
+        api.notified = background.notified
         base_url = await _served(stack, create_app(api), listening)
         working = asyncio.create_task(worker.work(background, delivering, stop))
         stack.push_async_callback(_ended, working, stop)

@@ -164,7 +164,8 @@ async def _examine_accounts(settings: Settings) -> list[Finding]:
         await database.close()
     if not accounts:
         mend = "add one: paygate accounts add --help"
-        return [Finding(check="provider accounts", ok=False, told="there is no enabled account", mend=mend)]
+        told = "there is no enabled account"
+        return [Finding(check="provider accounts", ok=False, told=told, mend=mend, weight="advice")]
     vault = Vault(settings.secret_keys)
     async with Doorway(deadline_seconds=PROVIDER_SECONDS) as doorway:
         return list(await asyncio.gather(*(_examine_account(account, vault, doorway) for account in accounts)))

@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 FRESH_SECONDS = 1.0
 """How long another process's change of an account may go unseen here."""
+REFERENCE_SCHEME = "pg1"
 RESEND_SHARE = 0.8
 """Of the time a PSP remembers a key, the share within which a resend is safe whatever its clock says."""
 
@@ -70,12 +71,12 @@ class Accounts:
         row = await provider_accounts.find(connection, account_id)
         if row is None:
             raise LookupError(f"provider account {account_id} is not to be seen by this partner")
-        return self._opened(row)
+        return self.opened(row)
 
     def _account(self, row: ProviderAccount) -> Account | None:
         """None where the account cannot be opened: it must not keep a charge from the others."""
         try:
-            adapter = self._opened(row)
+            adapter = self.opened(row)
         except (CannotOpen, BadCredentials, KeyError) as error:
             telemetry.log("account cannot be opened", level=logging.ERROR, error=error, account_id=row.id)
             return None
@@ -84,7 +85,8 @@ class Accounts:
     def resend_seconds(self, provider: str) -> float:
         return PROVIDERS[provider].capabilities.key_lifetime_seconds * RESEND_SHARE
 
-    def _opened(self, row: ProviderAccount) -> Provider:
+    def opened(self, row: ProviderAccount) -> Provider:
+        """The row's adapter. Raises `CannotOpen`, `BadCredentials`."""
         known = self._adapters.get((row.id, row.version))
         if known is None:
             known = open_adapter(row, self._vault, self._doorway)
@@ -112,11 +114,15 @@ class Runtime:
     doorway: Doorway
     accounts: Accounts
     currencies: Mapping[str, Currency]
+    public_url: str
+    """How customers and PSPs reach this API from outside, without a slash at the end."""
     clock: Callable[[], datetime] = _now
     address_policy: AddressPolicy = STRICT
     look_up: LookUp = field(default_factory=SystemLookUp)
     wake_deliverer: Callable[[], None] | None = None
     """Set where the deliverer runs in this process; elsewhere it finds new events by itself."""
+    notified: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a PSP's notification was stored by this process."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def places(self, currency: str) -> int:
@@ -124,7 +130,20 @@ class Runtime:
 
     def reference(self, partner_id: UUID, attempt_id: UUID) -> str:
         """Ours at the PSP, 57 characters: names partner and attempt, so a notification finds its shard and row."""
-        return f"pg1_{ids.bare(partner_id)}_{ids.bare(attempt_id)}"
+        return f"{REFERENCE_SCHEME}_{ids.bare(partner_id)}_{ids.bare(attempt_id)}"
+
+    def return_url(self, reference: str) -> str:
+        """Where a PSP sends the customer back to."""
+        return f"{self.public_url}/return/{reference}"
+
+    def parse_reference(self, reference: str | None) -> tuple[UUID, UUID] | None:
+        """(partner, attempt) of one of our references; None for anything else."""
+        scheme, _, rest = (reference or "").partition("_")
+        partner, _, attempt = rest.partition("_")
+        partner_id, attempt_id = ids.from_bare(partner), ids.from_bare(attempt)
+        if scheme != REFERENCE_SCHEME or partner_id is None or attempt_id is None:
+            return None
+        return partner_id, attempt_id
 
     def provider_key(self, attempt_id: UUID, operation: str, account_id: UUID) -> str:
         """The key a PSP sees: 43 characters, the same for the same attempt, of no use to anyone who guesses ids."""
@@ -166,6 +185,7 @@ async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
             doorway=doorway,
             accounts=Accounts(database, vault, doorway),
             currencies=known,
+            public_url=settings.public_url or f"http://{settings.host}:{settings.port}",
         )
         yield runtime
         await runtime.drain(settings.shutdown_seconds)

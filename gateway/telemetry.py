@@ -35,7 +35,8 @@ replays = Counter("paygate_idempotent_replays_total", "Answers given from an ide
 recoveries = Counter("paygate_recoveries_total", "Attempts settled by recovery", ["outcome"])
 reviews_open = Gauge("paygate_reviews_open", "Transactions that need a human")
 breaker_open = Gauge("paygate_breaker_open", "1 while a PSP account is left out", ["account"])
-provider_events = Counter("paygate_provider_events_total", "PSP notifications", ["provider", "state"])
+notifications = Counter("paygate_notifications_total", "PSP notifications as they came in", ["provider", "outcome"])
+provider_events = Counter("paygate_provider_events_total", "PSP notifications when applied", ["provider", "state"])
 deliveries = Counter("paygate_webhook_deliveries_total", "Attempts to deliver a webhook", ["outcome"])
 delivery_seconds = Histogram("paygate_webhook_seconds", "Webhook attempts", buckets=SECONDS)
 deliveries_due = Gauge("paygate_webhook_deliveries_due", "Deliveries that wait for a worker")
@@ -70,6 +71,11 @@ class Stopwatch:
 
 
 _stopwatch: ContextVar[Stopwatch | None] = ContextVar("psp_stopwatch", default=None)
+
+
+def notification_received(provider: str, outcome: str) -> None:
+    """To be given to `webhooks.inbound.Inbound`."""
+    notifications.labels(provider, outcome).inc()
 
 
 def start_stopwatch() -> Stopwatch:

@@ -18,11 +18,12 @@ from gateway import doctor, listener, metrics, runtime, telemetry
 from gateway.api.webhooks import endpoint_body
 from gateway.config import Settings
 from gateway.runtime import Runtime
-from gateway.transactions import recovery, representation
+from gateway.transactions import provider_events, recovery, representation
 from webhooks.outbound import Deliverer
 from webhooks.posting import Poster
 
 RESOLVE_SECONDS = 1.0
+NOTIFIED_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0
 MONTHS_AHEAD = 3
@@ -42,6 +43,7 @@ async def work(opened: Runtime, delivering: Deliverer, stop: asyncio.Event) -> N
     """Every loop of the worker, until `stop` is set; what is under way is finished."""
     async with asyncio.TaskGroup() as group:
         group.create_task(delivering.run(stop))
+        group.create_task(_apply_notifications(opened, stop))
         for job, seconds in (
             (recovery.resolve_due, RESOLVE_SECONDS),
             (_gauge, GAUGE_SECONDS),
@@ -73,9 +75,14 @@ def run(settings: Settings) -> int:
     return 0
 
 
-async def _every(seconds: float, job: Job, opened: Runtime, stop: asyncio.Event) -> None:
-    """Again and again, also after a failure: the next round finds what this one left."""
+async def _every(
+    seconds: float, job: Job, opened: Runtime, stop: asyncio.Event, awake: asyncio.Event | None = None
+) -> None:
+    """Again and again, also after a failure: the next round finds what this one left. `awake` ends a pause early."""
+    awaited = awake or stop
     while not stop.is_set():
+        if awake is not None:
+            awake.clear()
         try:
             await job(opened)
         except (Unavailable, CommitUncertain) as loss:
@@ -84,7 +91,23 @@ async def _every(seconds: float, job: Job, opened: Runtime, stop: asyncio.Event)
             telemetry.log("job failed", level=logging.ERROR, error=error)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await stop.wait()
+                await awaited.wait()
+
+
+async def _apply_notifications(opened: Runtime, stop: asyncio.Event) -> None:
+    """At once where this process stores them too, else by looking every second."""
+
+    async def apply(runtime: Runtime) -> None:
+        while await provider_events.apply_due(runtime) == provider_events.BATCH:
+            pass
+
+    async def wake() -> None:
+        await stop.wait()
+        opened.notified.set()
+
+    waking = asyncio.create_task(wake())
+    await _every(NOTIFIED_SECONDS, apply, opened, stop, opened.notified)
+    await waking
 
 
 async def _gauge(opened: Runtime) -> None:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self, assert_never
 import httpx
 import stripe
 
-from providers import contract, currency, http, stripe_answers
+from providers import contract, currency, http, stripe_answers, stripe_events
 from providers.contract import NotSentReason, Operation
 
 VERSION = "2026-10-28.endive"
@@ -50,6 +50,7 @@ class Stripe:
 
     client: stripe.StripeClient = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)
+    livemode: bool = field(repr=False)
     spelling: currency.Spelling = field(default=currency.STRIPE, repr=False)
 
     @classmethod
@@ -64,7 +65,8 @@ class Stripe:
             max_network_retries=0,
         )
         spelling = currency.stripe(ugx_hundredfold=credentials.get("ugx_hundredfold", True) is True)
-        return cls(client=client, webhook_secrets=_webhook_secrets(credentials), spelling=spelling)
+        secrets = _webhook_secrets(credentials)
+        return cls(client=client, webhook_secrets=secrets, livemode=livemode, spelling=spelling)
 
     def prepare(self, ask: contract.Ask) -> contract.Prepared:
         match ask:
@@ -102,6 +104,23 @@ class Stripe:
         except (http.Unreachable, http.NoAnswer) as error:
             return contract.Unknown(reason="look_up_failed", trace=contract.Trace(message=str(error)))
         return contract.Unknown(reason="too_many_to_look_through")
+
+    async def proceed(
+        self,
+        prepared: contract.Prepared,
+        *,
+        key: str,  # noqa: ARG002 - nothing is sent: Stripe went on by itself when the customer came back
+        provider_id: str | None,
+        returned: Mapping[str, str],  # noqa: ARG002 - a query anybody can write
+    ) -> contract.Outcome:
+        return await self.look_up(prepared, provider_id=provider_id)
+
+    async def verify_webhook(self, headers: Mapping[str, str], body: bytes, *, now: float) -> list[contract.Received]:
+        secrets, livemode = self.webhook_secrets, self.livemode
+        return [stripe_events.verify(headers, body, secrets=secrets, livemode=livemode, now=now)]
+
+    def read_webhook(self, body: bytes) -> contract.Told:
+        return stripe_events.read(body, self.spelling)
 
     async def _call(
         self, prepared: contract.Prepared, path: str, params: dict[str, Any], *, key: str | None

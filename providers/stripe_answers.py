@@ -8,13 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import cast
 
 from providers import contract, currency, stripe_declines
 from providers.contract import DeclineKind, NotSentReason, Operation
+from providers.stripe_json import NOTHING, Json, as_object, inner, object_id, text
 
-Json = Mapping[str, object]
-_NOTHING: Json = {}
 _SUCCESS = range(200, 300)
 
 
@@ -37,7 +35,7 @@ class MoreAfter:
 def read(answer: Answer, prepared: contract.Prepared, spelling: currency.Spelling) -> contract.Outcome:
     """What the answer to sending `prepared` proves."""
     if answer.status in _SUCCESS:
-        return _read_object(_object(answer.body), prepared, spelling, _trace(answer))
+        return _read_object(as_object(answer.body), prepared, spelling, _trace(answer))
     return _read_error(answer, prepared, spelling)
 
 
@@ -48,29 +46,37 @@ def read_look_up(
     trace = _trace(answer)
     if answer.status not in _SUCCESS:
         return contract.Unknown(reason="look_up_failed", trace=trace)
-    found = _object(answer.body)
-    if _text(found, "object") == "list":
+    found = as_object(answer.body)
+    if text(found, "object") == "list":
         page, found = found, _find(found, prepared)
         if not found:
             last_id = _last_id(page)
             return MoreAfter(last_id) if last_id else contract.Absent(trace=trace)
-    if _text(found, "status") in _UNTOUCHED.get(prepared.operation, ()):
+    if text(found, "status") in _UNTOUCHED.get(prepared.operation, ()):
         return contract.Absent(trace=trace)
     return _read_object(found, prepared, spelling, trace)
 
 
+def read_unasked(thing: Json, operation: Operation, trace: contract.Trace) -> contract.Outcome:
+    """What an object proves of an operation when nothing is at hand to compare it with."""
+    provider_id, status = object_id(thing), text(thing, "status")
+    trace = replace(trace, provider_status=status)
+    outcome = _READERS[operation](thing, provider_id, status, trace) if provider_id else None
+    return outcome or contract.Unknown(reason="unexpected_status", provider_id=provider_id, trace=trace)
+
+
 def _find(page: Json, prepared: contract.Prepared) -> Json:
-    return next((thing for thing in _things(page) if _is_ours(thing, prepared)), _NOTHING)
+    return next((thing for thing in _things(page) if _is_ours(thing, prepared)), NOTHING)
 
 
 def _last_id(page: Json) -> str | None:
     things = _things(page)
-    return _text(things[-1], "id") if things and page.get("has_more") is True else None
+    return text(things[-1], "id") if things and page.get("has_more") is True else None
 
 
 def _things(page: Json) -> list[Json]:
     items = page.get("data")
-    return [_object(item) for item in items] if isinstance(items, list) else []
+    return [as_object(item) for item in items] if isinstance(items, list) else []
 
 
 # --- Objects: a payment after charge, capture or cancel; a refund ---
@@ -79,7 +85,7 @@ def _things(page: Json) -> list[Json]:
 def _read_object(
     thing: Json, prepared: contract.Prepared, spelling: currency.Spelling, trace: contract.Trace
 ) -> contract.Outcome:
-    provider_id, status = _id(thing), _text(thing, "status")
+    provider_id, status = object_id(thing), text(thing, "status")
     trace = replace(trace, provider_status=status)
     if provider_id is None:
         return contract.Unknown(reason="unreadable_answer", trace=trace)
@@ -97,9 +103,9 @@ def _doubt(thing: Json, prepared: contract.Prepared, spelling: currency.Spelling
     """
     amount = "amount"
     if prepared.operation in (Operation.CAPTURE, Operation.CANCEL):
-        if _text(thing, "id") not in prepared.path.split("/"):
+        if text(thing, "id") not in prepared.path.split("/"):
             return "reference_mismatch"
-        if prepared.operation is Operation.CANCEL or _text(thing, "status") != "succeeded":
+        if prepared.operation is Operation.CANCEL or text(thing, "status") != "succeeded":
             return None
         amount = "amount_received"
     elif not _is_ours(thing, prepared):
@@ -107,11 +113,11 @@ def _doubt(thing: Json, prepared: contract.Prepared, spelling: currency.Spelling
     units = thing.get(amount)
     if isinstance(units, bool) or units != spelling.to_integer(prepared.amount, prepared.currency):
         return "amount_mismatch"
-    return None if _text(thing, "currency") == prepared.currency.lower() else "currency_mismatch"
+    return None if text(thing, "currency") == prepared.currency.lower() else "currency_mismatch"
 
 
 def _is_ours(thing: Json, prepared: contract.Prepared) -> bool:
-    return _text(thing, "metadata", "gateway_reference") == prepared.reference
+    return text(thing, "metadata", "gateway_reference") == prepared.reference
 
 
 def _read_charge(payment: Json, provider_id: str, status: str | None, trace: contract.Trace) -> contract.Outcome | None:
@@ -125,7 +131,7 @@ def _read_charge(payment: Json, provider_id: str, status: str | None, trace: con
         case "processing":
             return contract.Pending(provider_id=provider_id, trace=trace)
         case "requires_payment_method" if payment.get("last_payment_error"):
-            return _declined(_inner(payment, "last_payment_error"), payment, trace)
+            return _declined(inner(payment, "last_payment_error"), payment, trace)
         case "canceled":
             return _refused("cancelled", "The payment was cancelled at Stripe.", provider_id, trace)
         case _:
@@ -133,7 +139,7 @@ def _read_charge(payment: Json, provider_id: str, status: str | None, trace: con
 
 
 def _read_next_action(payment: Json, provider_id: str, trace: contract.Trace) -> contract.Outcome:
-    url = _text(payment, "next_action", "redirect_to_url", "url")
+    url = text(payment, "next_action", "redirect_to_url", "url")
     if url is not None:
         return contract.ActionRequired(provider_id=provider_id, url=url, trace=trace)
     # We asked without a return URL: only Stripe's browser code could go on, and the partner does not have it.
@@ -141,7 +147,7 @@ def _read_next_action(payment: Json, provider_id: str, trace: contract.Trace) ->
         code="authentication_required",
         kind=DeclineKind.AUTHENTICATION,
         may_fail_over=False,
-        provider_code=_text(payment, "next_action", "type"),
+        provider_code=text(payment, "next_action", "type"),
         message="The customer must authenticate; charge again with a return URL.",
         provider_id=provider_id,
         card=_card(payment),
@@ -183,7 +189,7 @@ def _read_refund(refund: Json, provider_id: str, status: str | None, trace: cont
         case "pending" | "requires_action":
             return contract.Pending(provider_id=provider_id, trace=trace)
         case "failed" | "canceled":
-            trace = replace(trace, provider_code=_text(refund, "failure_reason"))
+            trace = replace(trace, provider_code=text(refund, "failure_reason"))
             return _refused("refund_failed", "Stripe could not return the money.", provider_id, trace)
         case _:
             return None
@@ -212,8 +218,8 @@ _UNTOUCHED: Mapping[Operation, frozenset[str]] = {
 
 
 def _read_error(answer: Answer, prepared: contract.Prepared, spelling: currency.Spelling) -> contract.Outcome:
-    error = _inner(_object(answer.body), "error")
-    kind, trace = _text(error, "type"), _trace(answer)
+    error = inner(as_object(answer.body), "error")
+    kind, trace = text(error, "type"), _trace(answer)
     match answer.status:
         case 401 | 403:
             return contract.NotSent(reason=NotSentReason.CREDENTIALS, trace=trace)
@@ -231,21 +237,21 @@ def _read_error(answer: Answer, prepared: contract.Prepared, spelling: currency.
 
 
 def _read_card_error(error: Json, prepared: contract.Prepared, trace: contract.Trace) -> contract.Outcome:
-    payment = _inner(error, "payment_intent")
+    payment = inner(error, "payment_intent")
     if prepared.operation is Operation.CHARGE and payment and not _is_ours(payment, prepared):
-        return contract.Unknown(reason="reference_mismatch", provider_id=_id(payment), trace=trace)
+        return contract.Unknown(reason="reference_mismatch", provider_id=object_id(payment), trace=trace)
     return _declined(error, payment, trace)
 
 
 def _read_invalid(
     error: Json, prepared: contract.Prepared, spelling: currency.Spelling, trace: contract.Trace
 ) -> contract.Outcome:
-    code = _text(error, "code")
+    code = text(error, "code")
     if code in _STATE_CODES:  # the payment is elsewhere already: where it is decides, when Stripe shows it
-        return _read_object(_inner(error, "payment_intent"), prepared, spelling, trace)
+        return _read_object(inner(error, "payment_intent"), prepared, spelling, trace)
     if prepared.operation is Operation.CAPTURE and code in _EXPIRED_CODES:
         return _refused("expired_authorization", "The authorization has expired.", None, trace)
-    if prepared.operation is Operation.REFUND and _is_refund_refusal(code, _text(error, "param")):
+    if prepared.operation is Operation.REFUND and _is_refund_refusal(code, text(error, "param")):
         return _refused("refund_refused", "Stripe refuses to return this amount of this payment.", None, trace)
     return contract.Rejected(
         provider_code=code,
@@ -281,16 +287,16 @@ _CAPABILITY_CODES = frozenset(
 
 
 def _declined(error: Json, payment: Json, trace: contract.Trace) -> contract.Declined:
-    raw = _text(error, "decline_code") or _text(error, "code")
-    code, kind, may_fail_over = stripe_declines.classify(raw, advice=_text(error, "advice_code"))
+    raw = text(error, "decline_code") or text(error, "code")
+    code, kind, may_fail_over = stripe_declines.classify(raw, advice=text(error, "advice_code"))
     return contract.Declined(
         code=code,
         kind=kind,
         may_fail_over=may_fail_over,
         provider_code=raw,
-        message=_redacted(_text(error, "message")) or "The card was declined.",
-        provider_id=_id(payment),
-        card=_card(payment) or _seen_card(_inner(error, "payment_method", "card")),
+        message=_redacted(text(error, "message")) or "The card was declined.",
+        provider_id=object_id(payment),
+        card=_card(payment) or _seen_card(inner(error, "payment_method", "card")),
         trace=replace(trace, provider_code=raw),
     )
 
@@ -308,45 +314,24 @@ def _refused(code: str, message: str, provider_id: str | None, trace: contract.T
     )
 
 
-# --- Reading JSON nobody vouches for ---
-
-
-def _object(value: object) -> Json:
-    return cast(Json, value) if isinstance(value, dict) else _NOTHING
-
-
-def _inner(thing: Json, *path: str) -> Json:
-    for name in path:
-        thing = _object(thing.get(name))
-    return thing
-
-
-def _text(thing: Json, *path: str) -> str | None:
-    value = _inner(thing, *path[:-1]).get(path[-1])
-    return value if isinstance(value, str) and value else None
-
-
-def _id(thing: Json) -> str | None:
-    """It becomes part of later paths, so nothing but an id will do."""
-    given = _text(thing, "id")
-    return given if given and re.fullmatch("[a-z]+_[A-Za-z0-9_]+", given) else None
+# --- What support and receipts may see ---
 
 
 def _card(payment: Json) -> contract.Card | None:
-    return _seen_card(_inner(payment, "latest_charge", "payment_method_details", "card"))
+    return _seen_card(inner(payment, "latest_charge", "payment_method_details", "card"))
 
 
 def _seen_card(card: Json) -> contract.Card | None:
-    return contract.Card(brand=_text(card, "brand"), last4=_text(card, "last4")) if card else None
+    return contract.Card(brand=text(card, "brand"), last4=text(card, "last4")) if card else None
 
 
 def _trace(answer: Answer) -> contract.Trace:
-    error = _inner(_object(answer.body), "error")
+    error = inner(as_object(answer.body), "error")
     return contract.Trace(
         http_status=answer.status or None,
         provider_request_id=answer.headers.get("Request-Id"),
-        provider_code=_text(error, "decline_code") or _text(error, "code"),
-        message=_redacted(_text(error, "message")),
+        provider_code=text(error, "decline_code") or text(error, "code"),
+        message=_redacted(text(error, "message")),
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import secrets
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -131,9 +132,11 @@ class House:
     @classmethod
     @asynccontextmanager
     async def opened(cls, database_url: str, **settings: Any) -> AsyncIterator[House]:
+        listening = listener.bind("127.0.0.1", 0)
         told = Settings(
             database_url=database_url,
             secret_keys={1: os.urandom(32)},
+            port=listening.getsockname()[1],
             **{"lease_seconds": 30, "shutdown_seconds": 5} | settings,
         )
         async with AsyncExitStack() as stack:
@@ -146,7 +149,7 @@ class House:
             owner = await asyncpg.connect(database_url)
             stack.push_async_callback(owner.close)
             house = cls(
-                base_url=await serve(stack, create_app(api)),
+                base_url=await serve(stack, create_app(api), listening),
                 runtime=api,
                 desk=partners.Desk(operators, api.vault, "operator:test"),
                 owner=owner,
@@ -203,9 +206,9 @@ class House:
         await invariants.check(self.owner, {name: await self.oracle(name) for name in self.simulators})
 
 
-async def serve(stack: AsyncExitStack, app: ASGIApp) -> str:
-    """Serve on a free port of loopback until the stack unwinds."""
-    server = listener.server(app, listener.bind("127.0.0.1", 0), shutdown_seconds=5)
+async def serve(stack: AsyncExitStack, app: ASGIApp, listening: socket.socket | None = None) -> str:
+    """Serve on loopback, on any free port unless one is given, until the stack unwinds."""
+    server = listener.server(app, listening or listener.bind("127.0.0.1", 0), shutdown_seconds=5)
     serving = asyncio.create_task(listener.run([server]))
 
     async def end() -> None:
@@ -223,6 +226,7 @@ async def _running(stack: AsyncExitStack, settings: Settings) -> Runtime:
     api.address_policy = background.address_policy = AddressPolicy(allow_loopback_http=True)
     delivering = await stack.enter_async_context(worker.deliverer(background))
     api.wake_deliverer = background.wake_deliverer = delivering.wake
+    api.notified = background.notified
     stop = asyncio.Event()
     working = asyncio.create_task(worker.work(background, delivering, stop))
 

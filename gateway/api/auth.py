@@ -17,7 +17,7 @@ from gateway.api import addresses, exchange
 from gateway.api.calls import Principal
 from gateway.api.errors import Problem
 from gateway.api.exchange import Exchange
-from gateway.api.windows import Windows
+from gateway.api.rate_limit import LocalLimiter
 
 CACHE_SECONDS = 0.9
 """How long a key counts as it was read: a revocation takes effect within a second in every process."""
@@ -76,7 +76,7 @@ class Auth:
 
     app: ASGIApp
     authenticator: Authenticator
-    failures: Windows
+    failures: LocalLimiter
     failures_max: int
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +91,7 @@ class Auth:
     async def _find(self, current: Exchange) -> Found:
         key = _presented(current.headers.get(b"authorization"))
         address = addresses.neighbourhood(current.ip_address or "")
-        flooding = self.failures.count(address) >= self.failures_max * FLOOD_FACTOR
+        flooding = self.failures.is_full(address, self.failures_max * FLOOD_FACTOR)
         found = await self.authenticator.find(key) if key is not None and not flooding else None
         if found is not None:
             return found
@@ -100,11 +100,12 @@ class Auth:
     def _failed(self, address: str, reason: str) -> Problem:
         """The same answer whatever was wrong; 429 once an address has failed too often."""
         telemetry.auth_failures.labels(reason).inc()
-        self.failures.record(address, at_most=self.failures_max * FLOOD_FACTOR)
-        if self.failures.count(address) > self.failures_max:
+        self.failures.count(address, self.failures_max * FLOOD_FACTOR)
+        standing = self.failures.count(address, self.failures_max)
+        if not standing.admitted:
             telemetry.rate_limited.labels("failed_auth").inc()
-            wait = self.failures.seconds_until_below(address, self.failures_max)
-            return Problem("rate_limited", "Too many failed attempts.", headers={"Retry-After": str(wait)})
+            retry_after = {"Retry-After": str(standing.reset_seconds)}
+            return Problem("rate_limited", "Too many failed attempts.", headers=retry_after)
         return Problem("unauthenticated", headers={"WWW-Authenticate": 'Bearer realm="paygate"'})
 
 

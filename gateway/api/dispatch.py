@@ -8,6 +8,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from gateway.api import body, exchange
+from gateway.api.body import RequestModel
 from gateway.api.calls import Answer, Call, Principal
 from gateway.api.errors import Problem
 from gateway.api.exchange import Exchange
@@ -46,14 +47,13 @@ class Dispatch:
         # Where a key is not asked for, one that is sent is honoured all the same.
         key = idempotency_key(given) if route.keyed or (given is not None and route.method == "POST") else None
         query = _read_query(route, scope["query_string"])
-        value = await _read_body(route, receive, headers)
-        model = None if value is None else body.validate(route.body or body.Empty, value)
+        value, model = await _read_body(route, receive, headers)
         agent = headers.get(b"user-agent")
         return Call(
             runtime=self.runtime,
             principal=current.principal,
             path=current.match.values,
-            body=model if route.body else None,
+            body=model,
             query=query,
             key=key,
             fingerprint=body.fingerprint(route.method, scope["path"], value),
@@ -96,13 +96,16 @@ def _read_query(route: Route, raw: bytes) -> Any:
     return None
 
 
-async def _read_body(route: Route, receive: Receive, headers: dict[bytes, bytes]) -> Any:
-    """The parsed and inspected JSON; None for a method without a body. An absent body counts as `{}`."""
+async def _read_body(route: Route, receive: Receive, headers: dict[bytes, bytes]) -> tuple[Any, RequestModel | None]:
+    """The JSON as sent, for the fingerprint, and the route's model of it. An absent body counts as `{}`."""
     if route.method not in _WITH_BODY:
-        return None
+        return None, None
+    expected = route.body or body.Empty
     raw = await body.read(receive, headers)
-    if not raw and not body.requires_fields(route.body or body.Empty):
-        return {}
-    value = body.parse(raw)
-    body.inspect(value)
-    return value
+    if not raw and not body.requires_fields(expected):
+        value: Any = {}
+    else:
+        value = body.parse(raw)
+        body.inspect(value)
+    model = body.validate(expected, value)
+    return value, model if route.body else None

@@ -12,9 +12,12 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItemPerMinute, WindowStats
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter as LocalWindow
+from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -23,8 +26,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gateway import telemetry
 from gateway.api import exchange
 from gateway.api.errors import Problem
-from gateway.api.windows import WINDOW_SECONDS, Windows
 
+WINDOW_SECONDS = 60
 REDIS_SECONDS = 0.05
 """The longest a request waits for Redis."""
 REDIS_PAUSE_SECONDS = 2.0
@@ -45,32 +48,52 @@ class Limiter(Protocol):
 
 
 class LocalLimiter:
-    """Exact for one process."""
+    """Exact for one process; in its memory, so it never waits."""
 
-    def __init__(self, windows: Windows | None = None) -> None:
-        self._windows = windows or Windows()
+    def __init__(self) -> None:
+        self._windows = LocalWindow(MemoryStorage())
 
     async def hit(self, subject: str, limit: int) -> Standing:
-        admitted = self._windows.record(subject, at_most=limit)
-        remaining = max(0, limit - self._windows.count(subject))
-        return Standing(admitted, remaining, self._windows.seconds_until_below(subject, limit - remaining or 1))
+        return self.count(subject, limit)
+
+    def count(self, subject: str, limit: int) -> Standing:
+        """Count one more call of `subject`, unless its window holds `limit` already."""
+        item = RateLimitItemPerMinute(limit)
+        admitted = self._windows.hit(item, subject)
+        return _standing(admitted, self._windows.get_window_stats(item, subject))
+
+    def is_full(self, subject: str, limit: int) -> bool:
+        """Whether a call would be refused; counts nothing."""
+        return not self._windows.test(RateLimitItemPerMinute(limit), subject)
 
 
 class RedisLimiter:
     """Exact for all processes while Redis answers, else `local`."""
 
-    def __init__(self, url: str, local: LocalLimiter, *, pause_seconds: float = REDIS_PAUSE_SECONDS) -> None:
+    def __init__(
+        self,
+        url: str,
+        local: LocalLimiter,
+        *,
+        deadline_seconds: float = REDIS_SECONDS,
+        pause_seconds: float = REDIS_PAUSE_SECONDS,
+    ) -> None:
         # One try and no waiting inside the client: the deadline is ours.
-        self._storage = RedisStorage(
+        self._pool = ConnectionPool.from_url(
+            url,
+            socket_timeout=deadline_seconds,
+            socket_connect_timeout=deadline_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+        storage = RedisStorage(
             f"async+{url}",
             implementation="redispy",
             key_prefix="paygate",
-            socket_timeout=REDIS_SECONDS,
-            socket_connect_timeout=REDIS_SECONDS,
-            retry=Retry(NoBackoff(), 0),  # type: ignore[arg-type]  # limits passes options through as they are
+            connection_pool=self._pool,  # type: ignore[arg-type]  # documented, but not in the signature
         )
-        self._windows = MovingWindowRateLimiter(self._storage)
+        self._windows = MovingWindowRateLimiter(storage)
         self._local = local
+        self._deadline_seconds = deadline_seconds
         self._pause_seconds = pause_seconds
         self._failing = False
         self._asks_again_at = 0.0
@@ -83,7 +106,7 @@ class RedisLimiter:
         if self._failing:
             self._asks_again_at = now + self._pause_seconds  # this request tries, the others do not wait for it
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
+            async with asyncio.timeout(self._deadline_seconds):
                 standing = await self._ask(subject, limit)
         except (TimeoutError, RedisError, OSError):
             self._failing, self._asks_again_at = True, time.monotonic() + self._pause_seconds
@@ -95,11 +118,14 @@ class RedisLimiter:
     async def _ask(self, subject: str, limit: int) -> Standing:
         item = RateLimitItemPerMinute(limit)
         admitted = await self._windows.hit(item, subject)
-        stats = await self._windows.get_window_stats(item, subject)
-        return Standing(admitted, max(0, stats.remaining), max(1, math.ceil(stats.reset_time - time.time())))
+        return _standing(admitted, await self._windows.get_window_stats(item, subject))
 
     async def aclose(self) -> None:
-        await self._storage.bridge.get_connection().aclose()
+        await self._pool.disconnect()
+
+
+def _standing(admitted: bool, stats: WindowStats) -> Standing:  # noqa: FBT001 - the pair the library gives
+    return Standing(admitted, max(0, stats.remaining), max(1, math.ceil(stats.reset_time - time.time())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from db.records import (
     Attempt,
     AttemptOperation,
     AttemptState,
+    Dispute,
     Failure,
     Refund,
     RefundStatus,
@@ -57,7 +58,7 @@ class Happened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """The rows after, and what happened; `attempts` begins with the one this is about.
+    """The rows after, and what happened; `attempts` begins with the one this is about, if one changes.
 
     `final`: the partner's key gets its lasting answer; `release`: it is freed.
     """
@@ -65,6 +66,7 @@ class Change:
     transaction: Transaction
     attempts: tuple[Attempt, ...]
     refund: Refund | None = None
+    dispute: Dispute | None = None
     happened: tuple[Happened, ...]
     check_in_seconds: float | None = None
     final: bool = False
@@ -97,7 +99,7 @@ class Snapshot:
 
 def opened(snapshot: Snapshot, happened: tuple[Happened, ...], *, at: datetime) -> Change:
     """An attempt is about to be sent. The snapshot's transaction and refund already hold what it reserves."""
-    return _change(snapshot.transaction, (snapshot.attempt,), snapshot.refund, happened, at)
+    return changed(snapshot.transaction, (snapshot.attempt,), snapshot.refund, happened, at)
 
 
 def contradicted(snapshot: Snapshot, outcome: Outcome, *, at: datetime) -> Change:
@@ -299,7 +301,7 @@ def _still_open(
         provider_id=provider_id,
         updated_at=at,
     )
-    return replace(_change(after, (attempt,), refund, happened, at), check_in_seconds=delay)
+    return replace(changed(after, (attempt,), refund, happened, at), check_in_seconds=delay)
 
 
 def _finished(
@@ -320,10 +322,10 @@ def _finished(
     )
     action = after.next_action if after.status is S.REQUIRES_ACTION else None
     after = replace(after, next_check_at=None, next_action=action)
-    return replace(_change(after, (attempt,), refund, happened, at), final=not refused)
+    return replace(changed(after, (attempt,), refund, happened, at), final=not refused)
 
 
-def _change(
+def changed(
     after: Transaction,
     attempts: tuple[Attempt, ...],
     refund: Refund | None,

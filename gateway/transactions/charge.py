@@ -83,7 +83,7 @@ async def _opened(runtime: Runtime, caller: Caller, command: Charge) -> tuple[Sn
         account = accounts[candidate.account_id]
         reference = runtime.reference(caller.scope.partner_id, attempt_id)
         try:
-            prepared = account.adapter.prepare(_ask(command, candidate.provider, reference))
+            prepared = account.adapter.prepare(_ask(runtime, command, candidate.provider, reference))
         except contract.Unsupported as unsupported:
             reason = f"{unsupported.field}: {unsupported.message}"
             exclusions.append(routing.Exclusion(account_id=account.id, provider=account.provider, reason=reason))
@@ -149,7 +149,7 @@ def _candidate(account: Account) -> routing.Candidate:
     )
 
 
-def _ask(command: Charge, provider: str, reference: str) -> contract.Charge:
+def _ask(runtime: Runtime, command: Charge, provider: str, reference: str) -> contract.Charge:
     return contract.Charge(
         reference=reference,
         amount=command.amount,
@@ -157,7 +157,8 @@ def _ask(command: Charge, provider: str, reference: str) -> contract.Charge:
         method=command.method,
         token=command.tokens.get(provider),
         capture=command.capture == "automatic",
-        return_url=command.return_url,
+        # The customer comes back through us: some PSPs have to be told to go on.
+        return_url=runtime.return_url(reference) if command.return_url else None,
         description=command.description,
         statement_descriptor=command.statement_descriptor,
         merchant_reference=command.reference,

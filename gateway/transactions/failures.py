@@ -39,6 +39,12 @@ _DEFAULT = "The payment was declined."
 
 def of_charge(outcome: Declined | Rejected | NotSent, method: str) -> Failure:
     match outcome:
+        case Declined(code="action_expired"):
+            return Failure(
+                error_code="action_expired",
+                error_message="The customer did not complete the payment in time. Nothing was charged.",
+                advice="retry_later",
+            )
         case Declined():
             return Failure(
                 error_code="card_declined" if method == "card" else "payment_declined",

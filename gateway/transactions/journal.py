@@ -101,6 +101,16 @@ async def record(runtime: Runtime, snapshot: Snapshot, outcome: Outcome, *, acto
     raise Unavailable(f"attempt {snapshot.attempt_id} changed {LOST_RACES_MAX} times while its outcome was recorded")
 
 
+async def note(runtime: Runtime, connection: Connection, snapshot: Snapshot, change: Change, *, actor: str) -> Snapshot:
+    """Write what a PSP did unasked, in the transaction that holds the snapshot's lock (see `load`)."""
+    after = snapshot.after(change)
+    step = _step(runtime, after, change, actor=actor)
+    step["guard"] = {"transaction_id": snapshot.transaction.id, "version": snapshot.transaction.version}
+    written = await transactions.journal_write(connection, snapshot.transaction.partner_id, step)
+    assert written == "written", "the lock holds the version"
+    return after
+
+
 async def read(runtime: Runtime, snapshot: Snapshot) -> Snapshot:
     """The same transaction as the database holds it now."""
     partner_id = snapshot.transaction.partner_id
@@ -145,9 +155,12 @@ def _step(runtime: Runtime, after: Snapshot, change: Change, *, actor: str) -> d
     step: dict[str, Any] = {
         "transaction": records.row(change.transaction),
         "attempts": [records.row(attempt) for attempt in change.attempts],
-        "history": [records.row(event) for event in _history(change, actor)],
+        "history": [records.row(event) for event in _history(after, change, actor)],
     }
-    step["attempts"][0]["check_in_seconds"] = change.check_in_seconds
+    if change.attempts:
+        step["attempts"][0]["check_in_seconds"] = change.check_in_seconds
+    if change.dispute is not None:
+        step["dispute"] = records.row(change.dispute)
     if change.refund is not None:
         step["refund"] = records.row(change.refund)
     if entries := list(_entries(change)):
@@ -165,7 +178,7 @@ def _numbered(change: Change) -> Iterator[tuple[int, changes.Happened]]:
     return enumerate(change.happened, first)
 
 
-def _history(change: Change, actor: str) -> Iterator[TransactionEvent]:
+def _history(after: Snapshot, change: Change, actor: str) -> Iterator[TransactionEvent]:
     for sequence, line in _numbered(change):
         yield TransactionEvent(
             partner_id=change.transaction.partner_id,
@@ -173,8 +186,8 @@ def _history(change: Change, actor: str) -> Iterator[TransactionEvent]:
             sequence=sequence,
             event_type=line.event_type,
             status=line.status,
-            attempt_id=change.attempts[0].id,
-            refund_id=change.attempts[0].refund_id,
+            attempt_id=after.attempt_id,
+            refund_id=after.attempt.refund_id,
             data=line.data,
             created_by=actor,
             created_at=change.transaction.updated_at,
@@ -203,7 +216,7 @@ def _published(runtime: Runtime, after: Snapshot, change: Change) -> Iterator[di
     at = change.transaction.updated_at
     for sequence, name in enumerate(names, first):
         event_id = ids.new()
-        shown = _refund(runtime, after) if name.startswith("refund.") else _transaction(runtime, after)
+        shown = _shown(runtime, after, change, name)
         yield {
             "id": event_id,
             "livemode": change.transaction.livemode,
@@ -216,7 +229,7 @@ def _published(runtime: Runtime, after: Snapshot, change: Change) -> Iterator[di
 
 
 def _answer(runtime: Runtime, after: Snapshot, change: Change) -> dict[str, Any] | None:
-    key = change.attempts[0].idempotency_key
+    key = change.attempts[0].idempotency_key if change.attempts else None
     if key is None or not (change.final or change.release):
         return None
     answer: dict[str, Any] = {"livemode": change.transaction.livemode, "key": key}
@@ -235,6 +248,19 @@ def lasting_answer(runtime: Runtime, snapshot: Snapshot) -> tuple[int, str]:
             return 201, representation.encode(_transaction(runtime, snapshot))
         case _:
             return 200, representation.encode(_transaction(runtime, snapshot))
+
+
+def _shown(runtime: Runtime, after: Snapshot, change: Change, name: str) -> dict[str, Any]:
+    """The object an event is about, as the API shows it."""
+    match name.partition(".")[0]:
+        case "refund":
+            return _refund(runtime, after)
+        case "dispute":
+            assert change.dispute is not None
+            places = runtime.places(change.dispute.currency)
+            return dict(representation.dispute_body(change.dispute, places=places))
+        case _:
+            return _transaction(runtime, after)
 
 
 def _transaction(runtime: Runtime, snapshot: Snapshot) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Double entry: which accounts a movement of money touches. Debits are positive, credits negative, sums are zero.
 
-psp_receivable:<account>   what the PSP holds for us    partner_payable   what was taken for the partner
-refunds                    what was given back          fees, chargebacks, suspense   later movements
+psp_receivable:<account>   what the PSP holds for us        partner_payable   what was taken for the partner
+refunds                    what was given back              chargebacks       what disputes took back
 """
 
 from __future__ import annotations
@@ -29,6 +29,16 @@ def captured(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
 def refunded(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
     """The PSP gave `amount` back to the payer out of what it owed us."""
     return (Entry("refunds", amount), Entry(receivable(account_id), -amount))
+
+
+def refund_returned(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
+    """A refund failed after it was booked: the opposite of `refunded`, as new entries."""
+    return (Entry(receivable(account_id), amount), Entry("refunds", -amount))
+
+
+def charged_back(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
+    """The PSP took `amount` back for a dispute; a negative amount is what it gave back when the dispute was won."""
+    return (Entry("chargebacks", amount), Entry(receivable(account_id), -amount))
 
 
 def receivable(account_id: UUID) -> str:

@@ -7,16 +7,18 @@ under the same key while the PSP surely knows the key, else by a look-up) and re
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from uuid import UUID
 
 from db import transactions
 from db.database import CommitUncertain, Unavailable
-from db.records import Attempt, AttemptState
+from db.records import Attempt, AttemptOperation, AttemptState
 from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import journal, sending
 from gateway.transactions.changes import Snapshot
-from providers.contract import Outcome, Provider
+from gateway.transactions.commands import NotFound
+from providers.contract import Outcome, Provider, Unknown
 
 ACTOR = "paygate:recovery"
 BATCH = 20
@@ -39,6 +41,24 @@ async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, atte
     return recorded.snapshot
 
 
+async def come_back(runtime: Runtime, partner_id: UUID, attempt_id: UUID, returned: Mapping[str, str]) -> Snapshot:
+    """The customer is back from the PSP's page: carry the charge on. Raises `NotFound`."""
+    async with runtime.database.as_partner(partner_id) as connection:
+        attempt = await transactions.attempt(connection, partner_id, attempt_id)
+        if attempt is None or attempt.operation is not AttemptOperation.CHARGE:
+            raise NotFound
+        taken = await transactions.take(
+            connection, partner_id, attempt_id, lease_seconds=runtime.settings.lease_seconds
+        )
+        snapshot = await journal.load(connection, partner_id, attempt.transaction_id, attempt_id)
+        adapter = await runtime.accounts.adapter(connection, attempt.account_id)
+    if taken is None:  # over, or somebody is at it
+        return snapshot
+    outcome = await sending.proceed(adapter, taken, returned)
+    recorded = await journal.record(runtime, snapshot, outcome, actor="customer")
+    return recorded.snapshot
+
+
 async def resolve_due(runtime: Runtime) -> int:
     """One round of the worker over all partners; the number of attempts looked into."""
     async with runtime.database.as_system() as connection:
@@ -57,7 +77,14 @@ async def resolve_due(runtime: Runtime) -> int:
 
 
 async def _ask(adapter: Provider, attempt: Attempt, *, resend: bool) -> Outcome:
-    # What waits for the customer or for the PSP is only read; a send could not tell more.
-    if resend and attempt.state is not AttemptState.WAITING:
-        return await sending.send_again(adapter, attempt)
+    if attempt.state is AttemptState.WAITING:
+        # It waits for the customer or for the PSP: a send could not tell more, but an approval may be carried on.
+        if attempt.operation is AttemptOperation.CHARGE:
+            return await sending.proceed(adapter, attempt, {})
+        return await sending.look_up(adapter, attempt)
+    if resend:
+        again = await sending.send_again(adapter, attempt)
+        if not isinstance(again, Unknown):
+            return again
+    # A PSP may keep its own failure under the key and repeat it for ever (Stripe's stored 500): what it did tells more.
     return await sending.look_up(adapter, attempt)

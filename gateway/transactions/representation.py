@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 from db import ids
 from db.records import (
     Attempt,
+    Dispute,
     LedgerEntry,
     Refund,
     RefundStatus,
@@ -110,6 +111,21 @@ class RefundBody(TypedDict):
     updated_at: str
     processed_at: str | None
     failed_at: str | None
+
+
+class DisputeBody(TypedDict):
+    id: str
+    object: Literal["dispute"]
+    livemode: bool
+    transaction_id: str
+    status: str
+    amount: str
+    currency: str
+    amount_withdrawn: str
+    reason: str | None
+    provider_dispute_id: str
+    created_at: str
+    updated_at: str
 
 
 class TransactionEventBody(TypedDict):
@@ -253,6 +269,23 @@ def refund_body(refund: Refund, *, places: int) -> RefundBody:
         "updated_at": instant(refund.updated_at),
         "processed_at": time(refund.processed_at),
         "failed_at": time(refund.failed_at),
+    }
+
+
+def dispute_body(dispute: Dispute, *, places: int) -> DisputeBody:
+    return {
+        "id": ids.encode("dsp", dispute.id),
+        "object": "dispute",
+        "livemode": dispute.livemode,
+        "transaction_id": ids.encode("txn", dispute.transaction_id),
+        "status": dispute.state.value,
+        "amount": money(dispute.amount, places),
+        "currency": dispute.currency,
+        "amount_withdrawn": money(dispute.amount_withdrawn, places),
+        "reason": dispute.reason,
+        "provider_dispute_id": dispute.provider_dispute_id,
+        "created_at": instant(dispute.created_at),
+        "updated_at": instant(dispute.updated_at),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 
 from db.records import Attempt
 from gateway import telemetry
@@ -40,6 +41,18 @@ async def look_up(adapter: Provider, attempt: Attempt) -> Outcome:
     """Ask the PSP what became of the attempt, sending nothing that could move money."""
     outcome = await adapter.look_up(
         Prepared.from_json(attempt.request), provider_id=attempt.provider_id, sent_at=attempt.created_at
+    )
+    _count(attempt, outcome)
+    return believed(outcome)
+
+
+async def proceed(adapter: Provider, attempt: Attempt, returned: Mapping[str, str]) -> Outcome:
+    """Carry on a charge that the customer may have approved."""
+    outcome = await adapter.proceed(
+        Prepared.from_json(attempt.request),
+        key=attempt.provider_key,
+        provider_id=attempt.provider_id,
+        returned=returned,
     )
     _count(attempt, outcome)
     return believed(outcome)

@@ -1,16 +1,37 @@
-"""The simulators' own routes, outside every PSP's address space: order misbehaviour, read the oracle."""
+"""What every simulator has beside its PSP's own addresses: order misbehaviour, read the oracle, aim notifications."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from providers.simulator.faults import Fault, FaultKind, Faults
 from providers.simulator.ledger import Ledger
+from providers.simulator.notifier import Notifier
 
 
-def routes(faults: Faults, ledger: Ledger) -> list[Route]:
+def app(routes: Sequence[BaseRoute], *, faults: Faults, ledger: Ledger, notifier: Notifier) -> Starlette:
+    """The whole simulator. Its `state.notifier` is there for who serves it without lifespan and closes it himself."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await notifier.aclose()
+
+    made = Starlette(
+        routes=[*routes, *_fault_routes(faults, notifier), *_webhook_routes(notifier), _ledger_route(ledger)],
+        lifespan=lifespan,
+    )
+    made.state.notifier = notifier
+    return made
+
+
+def _fault_routes(faults: Faults, notifier: Notifier) -> list[Route]:
     async def order(request: Request) -> Response:
         wanted = await request.json()
         try:
@@ -22,13 +43,38 @@ def routes(faults: Faults, ledger: Ledger) -> list[Route]:
 
     async def clear(_request: Request) -> Response:
         faults.clear()
+        notifier.release()
         return Response(status_code=204)
-
-    async def read(_request: Request) -> Response:
-        return JSONResponse(ledger.to_json())
 
     return [
         Route("/_simulator/faults", order, methods=["POST"]),
         Route("/_simulator/faults", clear, methods=["DELETE"]),
-        Route("/_simulator/ledger", read, methods=["GET"]),
+    ]
+
+
+def _ledger_route(ledger: Ledger) -> Route:
+    async def read(_request: Request) -> Response:
+        return JSONResponse(ledger.to_json())
+
+    return Route("/_simulator/ledger", read, methods=["GET"])
+
+
+def _webhook_routes(notifier: Notifier) -> list[Route]:
+    async def direct(request: Request) -> Response:
+        url = (await request.json()).get("url")
+        if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
+            return JSONResponse({"error": "url must be an http(s) address or null"}, 400)
+        notifier.url = url
+        return Response(status_code=204)
+
+    async def read(_request: Request) -> Response:
+        return JSONResponse(notifier.to_json())
+
+    async def resend(_request: Request) -> Response:
+        return JSONResponse({"resent": notifier.resend()})
+
+    return [
+        Route("/_simulator/webhooks", direct, methods=["POST"]),
+        Route("/_simulator/webhooks", read, methods=["GET"]),
+        Route("/_simulator/webhooks/resend", resend, methods=["POST"]),
     ]

@@ -32,23 +32,38 @@ class FaultKind(StrEnum):
     GARBAGE = "garbage"
     WRONG_AMOUNT = "wrong_amount"
     WRONG_CURRENCY = "wrong_currency"
+    WEBHOOK_DUPLICATE = "webhook_duplicate"
+    WEBHOOK_LATE = "webhook_late"
+    WEBHOOK_REORDER = "webhook_reorder"
+    WEBHOOK_DROP = "webhook_drop"
+
+    @property
+    def is_of_webhooks(self) -> bool:
+        """Strikes the posting of notifications (operation "webhook") and nothing else; the others never do."""
+        return self.value.startswith("webhook_")
 
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """Strikes the next `times` calls of `operation` under `reference` (the gateway's or merchant's); None is any."""
+    """Strikes the next `times` calls of `operation` under `reference` (the gateway's or merchant's); None is any.
+
+    A fault of webhooks may also name the `event`, in the PSP's words.
+    """
 
     kind: FaultKind
     operation: str | None = None
     reference: str | None = None
+    event: str | None = None
     times: int = 1
     seconds: float = 1.0
 
-    def strikes(self, operation: str, references: References) -> bool:
+    def strikes(self, operation: str, references: References, event: str | None) -> bool:
         return (
             self.times > 0
+            and self.kind.is_of_webhooks == (operation == "webhook")
             and self.operation in (None, operation)
             and self.reference in (None, references.gateway, references.merchant)
+            and self.event in (None, event)
         )
 
 
@@ -59,9 +74,9 @@ class Faults:
     ordered: list[Fault] = field(default_factory=list)
     _released: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, operation: str, references: References) -> Fault | None:
+    def take(self, operation: str, references: References, *, event: str | None = None) -> Fault | None:
         for fault in self.ordered:
-            if fault.strikes(operation, references):
+            if fault.strikes(operation, references, event):
                 fault.times -= 1
                 return fault
         return None

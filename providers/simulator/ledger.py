@@ -10,13 +10,18 @@ Json = dict[str, object]
 
 
 class Movement(StrEnum):
-    """A sale counts as a charge (the issuer approved) and as a capture (the money was taken)."""
+    """A sale counts as a charge (the issuer approved) and as a capture (the money was taken).
+
+    A dispute counts when its money is withdrawn, its reversal when it is given back.
+    """
 
     CHARGE = "charges"
     CAPTURE = "captures"
     VOID = "voids"
     REFUND = "refunds"
     REFUND_FAILURE = "refund_failures"
+    DISPUTE = "disputes"
+    DISPUTE_REVERSAL = "dispute_reversals"
 
 
 @dataclass(slots=True)
@@ -45,7 +50,7 @@ class References:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Captures and voids are booked under their payment's gateway reference, a refund under its own."""
+    """Captures, voids and disputes are booked under their payment's gateway reference, a refund under its own."""
 
     gateway: dict[str, Account] = field(default_factory=dict)
     merchant: dict[str, Account] = field(default_factory=dict)

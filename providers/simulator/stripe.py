@@ -24,6 +24,7 @@ from starlette.routing import Route
 from providers.simulator import control, faults, stripe_objects, stripe_wire
 from providers.simulator.faults import Fault, FaultKind, Faults, Reply
 from providers.simulator.ledger import Ledger, References
+from providers.simulator.notifier import Notifier
 from providers.simulator.stripe_bank import Bank, Payment, Refund, new_id
 from providers.simulator.stripe_keys import Keys
 from providers.simulator.stripe_wire import Json, Refusal, error_reply, invalid
@@ -49,12 +50,16 @@ REFUND_REASONS = ("", "requested_by_customer", "duplicate", "fraudulent")
 
 
 def create(
-    *, api_key: str | None = None, public_url: str | None = None, clock: Callable[[], float] = time.time
+    *,
+    api_key: str | None = None,
+    public_url: str | None = None,
+    webhook_url: str | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """`api_key` None accepts every test key; `public_url` is where a browser reaches the hosted pages."""
-    simulator = Simulator(api_key=api_key, public_url=public_url, clock=clock)
-    return Starlette(
-        routes=[
+    simulator = Simulator(api_key=api_key, public_url=public_url, webhook_url=webhook_url, clock=clock)
+    return control.app(
+        [
             simulator.post("/v1/payment_intents", "charge", CREATE_PARAMS, simulator.create_payment),
             simulator.get("/v1/payment_intents", LIST_PARAMS, simulator.list_payments),
             simulator.get("/v1/payment_intents/{id}", RETRIEVE_PARAMS, simulator.show_payment),
@@ -69,8 +74,10 @@ def create(
             Route("/3d_secure_2/hosted/{id}", simulator.leave_hosted_page, methods=["POST"]),
             Route("/_simulator/payments/{id}/expire", simulator.expire, methods=["POST"]),
             Route("/_simulator/refunds/{id}/settle", simulator.settle, methods=["POST"]),
-            *control.routes(simulator.faults, simulator.ledger),
         ],
+        faults=simulator.faults,
+        ledger=simulator.ledger,
+        notifier=simulator.notifier,
     )
 
 
@@ -120,14 +127,17 @@ class Dialect:
 class Simulator:
     api_key: str | None
     public_url: str | None
+    webhook_url: str | None
     clock: Callable[[], float]
     faults: Faults = field(default_factory=Faults)
     ledger: Ledger = field(default_factory=Ledger)
     keys: dict[str, Keys] = field(default_factory=dict)
     dialect: Dialect = field(default_factory=Dialect)
+    notifier: Notifier = field(init=False)
     bank: Bank = field(init=False)
 
     def __post_init__(self) -> None:
+        self.notifier = Notifier(self.faults, url=self.webhook_url, clock=self.clock)
         show = partial(stripe_objects.payment, base_url=self.public_url or "")
         self.bank = Bank(clock=self.clock, ledger=self.ledger, show=show)
 

@@ -1,18 +1,20 @@
-"""Stripe behind its API: payments, charges and refunds, and the rules that move them. In memory, no HTTP."""
+"""Stripe behind its API: payments, charges, refunds and disputes, and the rules that move them. In memory, no HTTP."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
 from providers.simulator.ledger import Ledger, Movement, References
-from providers.simulator.stripe_tokens import BEHAVIOURS, Behaviour, Decline
+from providers.simulator.stripe_tokens import BEHAVIOURS, Behaviour, Contest, Decline
 from providers.simulator.stripe_wire import Json, Refusal, invalid
 
 Thing = TypeVar("Thing")
 
+WINNING_EVIDENCE, LOSING_EVIDENCE = "winning_evidence", "losing_evidence"
 AMOUNT_MAX = 99_999_999
 AMOUNT_MINIMUMS = {
     "aud": 50, "cad": 50, "chf": 50, "czk": 1500, "dkk": 250, "eur": 50, "gbp": 30, "hkd": 400, "huf": 17500,
@@ -20,6 +22,7 @@ AMOUNT_MINIMUMS = {
 }  # fmt: skip
 HUNDREDFOLD = frozenset({"isk", "ugx"})
 THREE_DECIMALS = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
+OPEN_DISPUTE_STATUSES = frozenset({"needs_response", "under_review", "warning_needs_response", "warning_under_review"})
 CANCELLABLE = frozenset({"requires_payment_method", "requires_capture", "requires_confirmation", "requires_action"})
 
 
@@ -36,6 +39,8 @@ class Charge:
     amount_captured: int = 0
     amount_refunded: int = 0
     decline: Decline | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    disputes: list[Dispute] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,6 +90,37 @@ class Refund:
         return References(self.metadata.get("gateway_reference"), self.payment.references.merchant)
 
 
+@dataclass(slots=True, kw_only=True)
+class Dispute:
+    id: str
+    created: int
+    charge: Charge
+    payment: Payment
+    amount: int
+    reason: str
+    inquiry: bool
+    status: str
+    evidence: dict[str, str] = field(default_factory=dict)
+    submissions: int = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.status in OPEN_DISPUTE_STATUSES
+
+    @property
+    def references(self) -> References:
+        return self.payment.references
+
+
+Subject = Payment | Charge | Refund | Dispute
+
+
+class Announce(Protocol):
+    """Told of every event, by Stripe's name for it, when its subject shows it."""
+
+    def __call__(self, event_type: str, subject: Subject, references: References) -> None: ...
+
+
 @dataclass(slots=True)
 class Bank:
     """Refuses with `Refusal`. `show` renders a payment for the error bodies that carry one."""
@@ -92,9 +128,11 @@ class Bank:
     clock: Callable[[], float]
     ledger: Ledger
     show: Callable[[Payment], Json]
+    announce: Announce
     payments: dict[str, Payment] = field(default_factory=dict)
     charges: dict[str, Charge] = field(default_factory=dict)
     refunds: dict[str, Refund] = field(default_factory=dict)
+    disputes: dict[str, Dispute] = field(default_factory=dict)
 
     def now(self) -> int:
         return int(self.clock())
@@ -108,6 +146,9 @@ class Bank:
     def refund(self, refund_id: str) -> Refund:
         return _known(self.refunds, refund_id, kind="refund", param="refund")
 
+    def dispute(self, dispute_id: str) -> Dispute:
+        return _known(self.disputes, dispute_id, kind="dispute", param="dispute")
+
     # --- Payments ---
 
     def create(self, payment: Payment) -> Payment:
@@ -117,19 +158,32 @@ class Bank:
         else:
             _behaviour(payment.token)
         self.payments[payment.id] = payment
+        self._tell("payment_intent.created", payment)
         return payment
 
     def confirm(self, payment: Payment, *, off_session: bool = False, no_actions: bool = False) -> None:
         if payment.status not in ("requires_confirmation", "requires_payment_method") or payment.token is None:
             raise self._unexpected(payment, "confirm")
         behaviour = _behaviour(payment.token)
-        if not behaviour.authenticate:
+        if behaviour.brand is None:
+            payment.status = "processing"
+            self._tell("payment_intent.processing", payment)
+        elif not behaviour.authenticate:
             self._pay(payment, behaviour, behaviour.decline)
         elif off_session or no_actions:
             unhandled = "authentication_required" if off_session else "authentication_not_handled"
             self._pay(payment, behaviour, Decline("authentication_required", unhandled))
         else:
             payment.status = "requires_action"
+            self._tell("payment_intent.requires_action", payment)
+
+    def settle_payment(self, payment: Payment) -> None:
+        """What the days after a payment from a bank account bring."""
+        if payment.status != "processing" or payment.token is None:
+            return
+        behaviour = _behaviour(payment.token)
+        with suppress(Refusal):  # nobody waits for it: it is kept on the payment
+            self._pay(payment, behaviour, behaviour.decline)
 
     def authenticate(self, payment: Payment, *, approved: bool) -> None:
         """The customer comes back from the bank's page. A refusal is kept on the payment, as nobody waits for it."""
@@ -141,10 +195,8 @@ class Bank:
             "",
             message="The provided PaymentMethod has failed authentication.",
         )
-        try:
+        with suppress(Refusal):
             self._pay(payment, behaviour, behaviour.decline if approved else failed)
-        except Refusal:
-            return
 
     def _pay(self, payment: Payment, behaviour: Behaviour, decline: Decline | None) -> None:
         charge = Charge(
@@ -156,6 +208,7 @@ class Bank:
             created=self.now(),
             paid=decline is None,
             decline=decline,
+            metadata=dict(payment.metadata),
         )
         payment.charge = self.charges[charge.id] = charge
         if decline is not None:
@@ -164,6 +217,7 @@ class Bank:
         self._book(payment, Movement.CHARGE, payment.amount)
         if payment.capture_method == "manual":
             payment.status = "requires_capture"
+            self._tell("payment_intent.amount_capturable_updated", payment)
         else:
             self._take(payment, payment.amount)
 
@@ -185,17 +239,23 @@ class Bank:
         if payment.status == "requires_capture":
             self._book(payment, Movement.VOID, payment.amount)
         payment.status, payment.cancelled_at, payment.cancellation_reason = "canceled", self.now(), reason
+        self._tell("payment_intent.canceled", payment)
 
     def expire(self, payment: Payment) -> None:
         """What the passing of an authorization's days does."""
         self.cancel(payment, "automatic")
         payment.expired = True
+        if payment.charge is not None:
+            self.announce("charge.expired", payment.charge, payment.references)
 
     def _take(self, payment: Payment, amount: int) -> None:
         assert payment.charge is not None
         payment.charge.captured, payment.charge.amount_captured = True, amount
         payment.status, payment.amount_received = "succeeded", amount
         self._book(payment, Movement.CAPTURE, amount)
+        self._tell("payment_intent.succeeded", payment)
+        for contest in payment.charge.behaviour.contests:
+            self._contest(payment, payment.charge, contest)
 
     # --- Refunds ---
 
@@ -203,6 +263,8 @@ class Bank:
         charge = payment.charge
         if charge is None or not charge.captured:
             raise invalid("This PaymentIntent does not have a successful charge to refund.")
+        if any(not dispute.inquiry and dispute.status != "won" for dispute in charge.disputes):
+            raise invalid(f"Charge {charge.id} has been charged back.", code="charge_disputed")
         left = charge.amount_captured - charge.amount_refunded
         if left == 0:
             message = f"Charge {charge.id} has already been refunded."
@@ -224,6 +286,8 @@ class Bank:
         charge.amount_refunded += amount
         if refund.status == "succeeded":
             self._book_refund(refund, Movement.REFUND)
+        self._tell("refund.created", refund)
+        self.announce("charge.refunded", charge, payment.references)
         return refund
 
     def settle(self, refund: Refund) -> None:
@@ -231,12 +295,62 @@ class Bank:
         if refund.status == "pending":
             refund.status = "succeeded"
             self._book_refund(refund, Movement.REFUND)
+            self._tell("refund.updated", refund)
         elif refund.status == "succeeded" and refund.charge.behaviour.refund_fails:
             refund.status, refund.failure_reason = "failed", "expired_or_canceled_card"
             refund.charge.amount_refunded -= refund.amount
             self._book_refund(refund, Movement.REFUND_FAILURE)
+            self._tell("refund.updated", refund)
+            self._tell("refund.failed", refund)
 
-    # --- Books and refusals ---
+    # --- Disputes ---
+
+    def _contest(self, payment: Payment, charge: Charge, contest: Contest) -> None:
+        dispute = Dispute(
+            id=new_id("du"),
+            created=self.now(),
+            charge=charge,
+            payment=payment,
+            amount=charge.amount_captured,
+            reason=contest.reason,
+            inquiry=contest.inquiry,
+            status="warning_needs_response" if contest.inquiry else "needs_response",
+        )
+        self.disputes[dispute.id] = dispute
+        charge.disputes.append(dispute)
+        self._tell("charge.dispute.created", dispute)
+        if not dispute.inquiry:
+            self._book(payment, Movement.DISPUTE, dispute.amount)
+            self._tell("charge.dispute.funds_withdrawn", dispute)
+
+    def respond(self, dispute: Dispute, evidence: dict[str, str], *, submit: bool) -> None:
+        """The magic evidence decides at once; any other leaves the bank thinking."""
+        if not dispute.is_open:
+            raise invalid("This dispute is already closed.")
+        dispute.evidence |= evidence
+        if submit:
+            dispute.submissions += 1
+            dispute.status = "warning_under_review" if dispute.inquiry else "under_review"
+        self._tell("charge.dispute.updated", dispute)
+        if submit and WINNING_EVIDENCE in evidence.values():
+            self.decide(dispute, won=True)
+        elif submit and LOSING_EVIDENCE in evidence.values():
+            self.decide(dispute, won=False)
+
+    def decide(self, dispute: Dispute, *, won: bool) -> None:
+        if not dispute.is_open:
+            raise invalid("This dispute is already closed.")
+        decided = "won" if won else "lost"
+        dispute.status = "warning_closed" if dispute.inquiry else decided
+        self._tell("charge.dispute.closed", dispute)
+        if dispute.status == "won":
+            self._book(dispute.payment, Movement.DISPUTE_REVERSAL, dispute.amount)
+            self._tell("charge.dispute.funds_reinstated", dispute)
+
+    # --- Books, events and refusals ---
+
+    def _tell(self, event_type: str, subject: Payment | Refund | Dispute) -> None:
+        self.announce(event_type, subject, subject.references)
 
     def _book(self, payment: Payment, movement: Movement, amount: int) -> None:
         self.ledger.move(movement, payment.references, amount=amount, currency=payment.currency)
@@ -250,6 +364,7 @@ class Bank:
         error: Json = {"type": "card_error", "code": decline.code, "message": decline.message}
         error |= {name: value for name, value in named if value}
         payment.last_error, payment.token = error, None
+        self._tell("payment_intent.payment_failed", payment)
         shown = self.show(payment)
         return Refusal(402, cast(Json, shown["last_payment_error"]) | {"payment_intent": shown})
 

@@ -15,14 +15,24 @@ class Decline:
     message: str = "Your card was declined."
 
 
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """The payer's bank contests the payment; an inquiry only asks, and withdraws no money."""
+
+    reason: str
+    inquiry: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    brand: str = "visa"
+    brand: str | None = "visa"
+    """None: a bank account, whose payments stay in processing until they are settled."""
     last4: str = "4242"
     decline: Decline | None = None
     authenticate: bool = False
     refund_pends: bool = False
     refund_fails: bool = False
+    contests: tuple[Contest, ...] = ()
 
 
 _LATER, _NEVER, _CHECK = "try_again_later", "do_not_try_again", "confirm_card_data"
@@ -36,6 +46,9 @@ _CVC = Decline("incorrect_cvc", "incorrect_cvc", "cvc", _CHECK, "Your card's sec
 _PROCESSING = Decline("processing_error", "processing_error", advice_code=_LATER, message="An error occurred.")
 _FRAUD = Decline("card_declined", "fraudulent")
 _VELOCITY = Decline("card_declined", "card_velocity_exceeded")
+_BANK_FUNDS = Decline("payment_intent_payment_attempt_failed", "insufficient_funds", message="Too few funds.")
+
+_FRAUDULENT, _NOT_RECEIVED = Contest("fraudulent"), Contest("product_not_received")
 
 BEHAVIOURS: Mapping[str, Behaviour] = {
     "pm_card_visa": Behaviour(),
@@ -50,6 +63,12 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "pm_card_avsFail": Behaviour(last4="0010"),
     "pm_card_pendingRefund": Behaviour(last4="7726", refund_pends=True),
     "pm_card_refundFail": Behaviour(last4="5126", refund_fails=True),
+    "pm_card_createDispute": Behaviour(last4="0259", contests=(_FRAUDULENT,)),
+    "pm_card_createDisputeProductNotReceived": Behaviour(last4="2685", contests=(_NOT_RECEIVED,)),
+    "pm_card_createDisputeInquiry": Behaviour(last4="1976", contests=(Contest("fraudulent", inquiry=True),)),
+    "pm_card_createMultipleDisputes": Behaviour(last4="5423", contests=(_FRAUDULENT, _NOT_RECEIVED)),
+    "pm_usBankAccount_success": Behaviour(brand=None, last4="6789"),
+    "pm_usBankAccount_insufficientFunds": Behaviour(brand=None, last4="2227", decline=_BANK_FUNDS),
     "pm_card_visa_chargeDeclined": Behaviour(last4="0002", decline=_GENERIC),
     "pm_card_chargeDeclined": Behaviour(last4="0002", decline=_GENERIC),
     "pm_card_chargeCustomerFail": Behaviour(last4="0341", decline=_GENERIC),

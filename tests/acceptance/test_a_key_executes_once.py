@@ -107,7 +107,7 @@ async def test_a_request_without_a_key_is_refused(partner: Partner) -> None:
     assert await listed(partner) == []
 
 
-@pytest.mark.parametrize("key", ["short", "x" * 256, "with space", "tab\tinside", "ключ-ключ".encode(), b"\x7f" * 9])
+@pytest.mark.parametrize("key", ["short", "x" * 256, "with space", "tab\tinside", "ключ-ключ".encode(), b"\xe9" * 9])
 async def test_a_key_that_is_not_8_to_255_visible_characters_is_refused(partner: Partner, key: Any) -> None:
     answer = await partner.client.post("/v1/transactions", json={}, headers={"Idempotency-Key": key})
     refused(answer, 400, "idempotency_key_invalid")

@@ -1,6 +1,7 @@
 """Promise: whatever knocks, the server answers what HTTP expects and gives nothing away."""
 
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -8,11 +9,13 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from db.database import Role
+from db.database import Database, Role
+from db.vault import Vault
 from gateway import runtime
 from gateway.api.routes import ROUTES
 from gateway.app import create_app
 from gateway.config import Settings
+from gateway.partners import Desk
 from gateway.runtime import Runtime
 
 
@@ -25,6 +28,15 @@ def settings(database_url: str) -> Settings:
 async def opened(settings: Settings) -> AsyncIterator[Runtime]:
     async with runtime.opened(settings, Role.APP) as value:
         yield value
+
+
+async def key_of_a_partner(settings: Settings) -> str:
+    database = await Database.open(settings.database_url, Role.OPERATOR)
+    desk = Desk(database, Vault(settings.secret_keys), "test")
+    partner = await desk.create_partner(name="Ada", email="ada@example.com", rate_limit_per_minute=100_000)
+    issued = await desk.issue_key(partner.id, livemode=False)
+    await database.close()
+    return issued.text
 
 
 @asynccontextmanager
@@ -40,6 +52,18 @@ async def test_no_route_opens_without_a_key(opened: Runtime) -> None:
             answer = await api.request(route.method, route.path.replace("{", "").replace("}", ""))
             assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
             assert ("money_moved" in answer.json()) == route.money
+
+
+async def test_a_body_that_is_no_object_is_invalid_everywhere(opened: Runtime, settings: Settings) -> None:
+    headers = {"Authorization": f"Bearer {await key_of_a_partner(settings)}", "Content-Type": "application/json"}
+    async with client(opened) as api:
+        for route in ROUTES:
+            if route.method in {"POST", "PUT", "PATCH"}:
+                path = route.path.replace("{", "").replace("}", "")
+                for text in (b"null", b"[]", b'""', b"1", b"true"):
+                    key = {"Idempotency-Key": secrets.token_hex(8)}
+                    answer = await api.request(route.method, path, content=text, headers=headers | key)
+                    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), (path, text)
 
 
 async def test_a_ready_process_says_so_and_one_without_its_database_does_not(settings: Settings) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import partial
+from random import Random
 from typing import Any
 
 import httpx
 import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from providers import PROVIDERS, contract, http
@@ -19,13 +25,47 @@ from providers.contract import DeclineKind
 from providers.simulator import stripe as stripe_simulator
 
 DECLINES_BY_KIND = tuple(DeclineKind)
+RECEIVED = "/received"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A notification as it arrives: header names in lower case, and the bytes."""
+
+    headers: Mapping[str, str]
+    body: bytes
+
+
+def forged_anywhere(random: Random, notice: Notice, signed_headers: tuple[str, ...] = ()) -> Notice:
+    """The notice with one change to its body or to one of the headers that sign it."""
+    name = random.choice(("", *signed_headers))
+    if not name:
+        return replace(notice, body=_changed(random, notice.body))
+    header = _changed(random, notice.headers[name].encode("latin-1")).decode("latin-1")
+    return replace(notice, headers={**notice.headers, name: header})
+
+
+def _changed(random: Random, genuine: bytes) -> bytes:
+    """Bits flipped, or something cut out, cut off, put in or doubled: never the same."""
+    at = random.randrange(len(genuine))
+    before, byte, after = genuine[:at], genuine[at], genuine[at + 1 :]
+    changed = random.choice(
+        (
+            before + bytes([byte ^ random.randrange(1, 256)]) + after,
+            before + after,
+            before,
+            before + bytes([byte, random.randrange(256)]) + after,
+            genuine + genuine[at:],
+        )
+    )
+    return changed if changed != genuine else genuine[:-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FarEnd:
-    """One PSP's words: credentials, magic tokens."""
+    """One PSP's words: credentials, magic tokens, how its notifications are signed."""
 
-    app: ASGIApp
+    app: Starlette
     credentials: Mapping[str, object]
     wrong_credentials: Mapping[str, object]
     secrets: tuple[str, ...]
@@ -36,15 +76,19 @@ class FarEnd:
     declines: Mapping[DeclineKind, tuple[str, str]]
     """Per kind: a token, and the code the decline must have with us."""
     key_header: str
-
-
-def far_end(name: str) -> FarEnd:
-    return {"stripe": stripe_far_end}[name]()
+    forge: Callable[[Random, Notice], Notice]
+    """Changes something that the signature covers."""
+    window_seconds: float | None
+    """How far from now a notification's signed time may be; None where it has none."""
+    rotating: Mapping[str, object] | None
+    """Credentials with the secret in use as the second one; None where the PSP knows no such thing."""
+    disputed: str | None
+    """A token whose payment the payer contests at once."""
 
 
 def stripe_far_end() -> FarEnd:
     return FarEnd(
-        app=stripe_simulator.create(api_key="sk_test_right"),
+        app=stripe_simulator.create(api_key="sk_test_right", webhook_secret="whsec_quiet"),
         credentials={"api_key": "sk_test_right", "webhook_secrets": ["whsec_quiet"]},
         wrong_credentials={"api_key": "sk_test_wrong"},
         secrets=("sk_test_right", "sk_test_wrong", "whsec_quiet"),
@@ -60,7 +104,24 @@ def stripe_far_end() -> FarEnd:
             DeclineKind.RISK: ("pm_card_radarBlock", "suspected_fraud"),
         },
         key_header="Idempotency-Key",
+        forge=partial(forged_anywhere, signed_headers=("stripe-signature",)),
+        window_seconds=300,
+        rotating={"api_key": "sk_test_right", "webhook_secrets": ["whsec_retired", "whsec_quiet"]},
+        disputed="pm_card_createDispute",
     )
+
+
+FAR_ENDS: Mapping[str, Callable[[], FarEnd] | None] = {
+    "manual": None,
+    "stripe": stripe_far_end,
+}
+"""Every adapter's far end; None for one that speaks to nobody."""
+
+
+def far_end(name: str) -> FarEnd:
+    made = FAR_ENDS[name]
+    assert made is not None, f"{name} has no far end"
+    return made()
 
 
 class Recorder(http.AiohttpTransport):
@@ -85,6 +146,7 @@ class Line:
     recorder: Recorder
     doorway: http.Doorway
     control: httpx.AsyncClient
+    received: list[Notice]
 
     def adapter(
         self,
@@ -129,31 +191,55 @@ class Line:
     async def customer_decides(self, url: str, action: str) -> httpx.Response:
         return await self.control.post(url, data={"action": action})
 
+    async def notices(self) -> list[Notice]:
+        """Everything the PSP has posted, once it has nothing more to post."""
+        await self.far_end.app.state.notifier.settled()
+        return list(self.received)
+
+    async def told(self) -> list[contract.Told]:
+        adapter, notices = self.adapter(), await self.notices()
+        return [told for notice in notices for told in await read(adapter, notice)]
+
+
+async def read(adapter: contract.Provider, notice: Notice) -> list[contract.Told]:
+    items = await adapter.verify_webhook(notice.headers, notice.body, now=time.time())
+    return [adapter.read_webhook(item.body) for item in items]
+
 
 @dataclass(slots=True)
 class Switchboard:
-    """One served address for the whole session; each test plugs in a simulator of its own."""
+    """One served address for the whole session; each test plugs in a simulator, whose notifications come here too."""
 
     base_url: str = ""
     app: ASGIApp | None = None
+    received: list[Notice] = field(default_factory=list)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         assert self.app is not None
-        await self.app(scope, receive, send)
+        app = self._receive if scope["path"] == RECEIVED else self.app
+        await app(scope, receive, send)
+
+    async def _receive(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        self.received.append(Notice(dict(request.headers), await request.body()))
+        await Response(status_code=200)(scope, receive, send)
 
 
 @asynccontextmanager
 async def line_to(name: str, switchboard: Switchboard) -> AsyncIterator[Line]:
     end = far_end(name)
-    switchboard.app = end.app
+    notifier = end.app.state.notifier
+    switchboard.app, switchboard.received = end.app, []
+    notifier.url = f"{switchboard.base_url}{RECEIVED}"
     recorder = Recorder()
     async with (
         http.Doorway(transport=recorder) as doorway,
         httpx.AsyncClient(base_url=switchboard.base_url, trust_env=False) as control,
     ):
-        line = Line(name, end, switchboard.base_url, recorder, doorway, control)
+        line = Line(name, end, switchboard.base_url, recorder, doorway, control, switchboard.received)
         yield line
         await line.release()
+        await notifier.aclose()
 
 
 @asynccontextmanager

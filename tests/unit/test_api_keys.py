@@ -36,8 +36,8 @@ def test_every_change_of_one_character_is_noticed() -> None:
 
 def test_every_swap_of_neighbours_is_noticed() -> None:
     for position in range(len(KEY.text) - 1):
-        first, second = KEY.text[position : position + 2]
-        mutant = KEY.text[:position] + second + first + KEY.text[position + 2 :]
+        neighbours = KEY.text[position : position + 2]
+        mutant = KEY.text[:position] + neighbours[::-1] + KEY.text[position + 2 :]
         assert mutant == KEY.text or api_keys.parse(mutant) is None
 
 

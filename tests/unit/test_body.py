@@ -102,7 +102,8 @@ async def test_a_body_that_does_not_arrive_in_time_is_given_up(monkeypatch: pyte
 
 
 async def test_a_client_that_hangs_up_leaves_no_half_a_body() -> None:
-    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    sent: list[Message] = [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    messages = iter(sent)
 
     async def receive() -> Message:
         return next(messages)

@@ -126,8 +126,11 @@ async def test_a_failure_after_the_answer_began_is_not_answered_twice() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         raise RuntimeError
 
+    async def nothing() -> Any:
+        raise AssertionError
+
     recorder = Recorder()
-    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": None}
+    scope: dict[str, Any] = {"type": "http", "method": "GET", "path": "/", "headers": [], "client": None}
     with pytest.raises(RuntimeError):
-        await exchange.Envelope(errors.Errors(failing))(scope, recorder.send, recorder.send)
+        await exchange.Envelope(errors.Errors(failing))(scope, nothing, recorder.send)
     assert len(recorder.messages) == 1

@@ -28,6 +28,7 @@ END $$;
 
 REVOKE ALL ON SCHEMA public FROM PUBLIC;
 GRANT USAGE ON SCHEMA public TO paygate_app, paygate_worker, paygate_operator;
+GRANT SELECT ON alembic_version TO paygate_app, paygate_worker, paygate_operator;  -- /readyz compares it
 
 -- The partner this transaction acts as; NULL (which equals nothing) where none was set.
 CREATE FUNCTION current_partner() RETURNS uuid LANGUAGE sql STABLE PARALLEL SAFE
@@ -214,6 +215,10 @@ ALTER TABLE provider_accounts ENABLE ROW LEVEL SECURITY;
 ALTER TABLE provider_accounts FORCE ROW LEVEL SECURITY;
 CREATE POLICY own_or_platform ON provider_accounts FOR SELECT TO paygate_app, paygate_worker
     USING (partner_id = current_partner() OR (partner_id IS NULL AND current_partner() IS NOT NULL));
+-- A notification names the account in its address, before any partner is known.
+CREATE POLICY addressed_account ON provider_accounts FOR SELECT TO paygate_app
+    USING (id = nullif(current_setting('app.current_account_id', true), '')::uuid);
+CREATE POLICY notified_account ON provider_accounts FOR SELECT TO paygate_worker USING (true);
 CREATE POLICY operators ON provider_accounts TO paygate_operator USING (true);
 GRANT SELECT ON provider_accounts TO paygate_app, paygate_worker;
 GRANT SELECT, INSERT, UPDATE ON provider_accounts TO paygate_operator;
@@ -423,6 +428,8 @@ CREATE UNIQUE INDEX one_live_followup ON attempts (partner_id, transaction_id)
     WHERE operation IN ('capture', 'cancel') AND state IN ('created', 'sending', 'waiting', 'unknown', 'resolving');
 CREATE UNIQUE INDEX one_live_refund ON attempts (partner_id, refund_id)
     WHERE operation = 'refund' AND state IN ('created', 'sending', 'waiting', 'unknown', 'resolving', 'succeeded');
+-- A notification that names the PSP's id only.
+CREATE INDEX attempts_provider_id ON attempts (account_id, provider_id) WHERE provider_id IS NOT NULL;
 CREATE INDEX attempts_due ON attempts (next_check_at) WHERE next_check_at IS NOT NULL;
 CREATE TRIGGER updated_at BEFORE UPDATE ON attempts FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 CALL isolate_partners('attempts');
@@ -451,13 +458,39 @@ END $$;
 CREATE TRIGGER keep BEFORE DELETE ON attempts FOR EACH ROW EXECUTE FUNCTION refuse_delete();
 CREATE TRIGGER keep_truncate BEFORE TRUNCATE ON attempts FOR EACH STATEMENT EXECUTE FUNCTION refuse_delete();
 
+-- ── Disputes ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+CREATE TYPE dispute_state AS ENUM ('opened', 'won', 'lost');
+
+CREATE TABLE disputes (
+    partner_id          uuid NOT NULL REFERENCES partners (id),
+    id                  uuid NOT NULL,
+    transaction_id      uuid NOT NULL,
+    livemode            boolean NOT NULL,
+    provider_dispute_id varchar(255) NOT NULL,
+    state               dispute_state NOT NULL,
+    reason              varchar(100),
+    amount              numeric(19,4) NOT NULL CHECK (amount > 0),
+    currency            char(3) NOT NULL REFERENCES currencies (code),
+    amount_withdrawn    numeric(19,4) NOT NULL DEFAULT 0 CHECK (amount_withdrawn >= 0),  -- what the PSP took back
+    created_at          timestamptz NOT NULL,
+    updated_at          timestamptz NOT NULL,
+    PRIMARY KEY (partner_id, id),
+    FOREIGN KEY (partner_id, transaction_id) REFERENCES transactions (partner_id, id),
+    UNIQUE (partner_id, transaction_id, provider_dispute_id)
+);
+CREATE TRIGGER updated_at BEFORE UPDATE ON disputes FOR EACH ROW EXECUTE FUNCTION set_updated_at();
+CALL isolate_partners('disputes');
+GRANT SELECT, INSERT, UPDATE ON disputes TO paygate_app, paygate_worker;
+GRANT SELECT ON disputes TO paygate_operator;
+
 -- ── History ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CREATE TYPE transaction_event_type AS ENUM ('created', 'payment_initiated', 'payment_processing',
     'payment_requires_action', 'payment_authorized', 'payment_completed', 'payment_failed', 'payment_cancelled',
     'capture_initiated', 'capture_processing', 'capture_failed', 'cancel_initiated', 'cancel_processing',
     'cancel_failed', 'refund_initiated', 'refund_processing', 'refund_completed', 'refund_failed', 'webhook_received',
-    'review_requested');
+    'dispute_opened', 'dispute_won', 'dispute_lost', 'review_requested');
 
 CREATE TABLE transaction_events (
     partner_id     uuid NOT NULL,
@@ -549,8 +582,8 @@ CREATE TABLE ledger_entries (
     created_at     timestamptz NOT NULL,
     PRIMARY KEY (partner_id, transaction_id, sequence, account),
     FOREIGN KEY (partner_id, currency, account) REFERENCES ledger_accounts (partner_id, currency, name),
-    FOREIGN KEY (partner_id, transaction_id, sequence)
-        REFERENCES transaction_events (partner_id, transaction_id, sequence) DEFERRABLE INITIALLY DEFERRED
+    -- Not to the event itself: that would keep old partitions of history from being detached.
+    FOREIGN KEY (partner_id, transaction_id) REFERENCES transactions (partner_id, id)
 );
 CREATE INDEX ledger_entries_list ON ledger_entries (partner_id, livemode, id DESC);
 CREATE INDEX ledger_entries_balance ON ledger_entries (partner_id, livemode, currency, account) INCLUDE (amount);
@@ -676,6 +709,7 @@ CREATE TABLE webhook_deliveries (
 ) PARTITION BY RANGE (id);
 CREATE TABLE webhook_deliveries_other PARTITION OF webhook_deliveries DEFAULT;
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (next_attempt_at) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_held ON webhook_deliveries (partner_id, endpoint_id, id) WHERE state = 'held';
 CREATE INDEX webhook_deliveries_endpoint ON webhook_deliveries (partner_id, endpoint_id, id DESC);
 CREATE INDEX webhook_deliveries_transaction ON webhook_deliveries (partner_id, transaction_id, endpoint_id)
     WHERE transaction_id IS NOT NULL;
@@ -695,8 +729,8 @@ CREATE TABLE webhook_attempts (
     status_code      smallint,      -- NULL where no answer came
     error            varchar(100),  -- why, where the attempt failed
     response_excerpt varchar(1024),
-    PRIMARY KEY (partner_id, delivery_id, number),
-    FOREIGN KEY (partner_id, delivery_id) REFERENCES webhook_deliveries (partner_id, id)
+    -- No foreign key: it would keep old partitions of deliveries from being detached.
+    PRIMARY KEY (partner_id, delivery_id, number)
 );
 CALL make_append_only('webhook_attempts');
 CALL isolate_partners('webhook_attempts');

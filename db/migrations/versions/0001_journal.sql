@@ -3,7 +3,7 @@
 -- A step is computed by gateway/transactions/journal.py and holds whole rows, named after their tables' columns:
 --   guard        {transaction_id, version} and {attempt_id, epoch}: what must still hold, else nothing is written
 --   claim        a row of idempotency_keys: taken by whoever inserts it first, else nothing is written
---   transaction, refund, attempts   the rows as they are after the step, new or changed
+--   transaction, refund, dispute, attempts   the rows as they are after the step, new or changed
 --   history, entries, published, audit   rows to append
 --   answer       {livemode, key, status, body}: the final answer under the partner's key; or {…, "release": true}
 --
@@ -76,6 +76,13 @@ BEGIN
                 (excluded.idempotency_key, excluded.status, excluded.provider_refund_id, excluded.error_code,
                  excluded.error_message, excluded.decline_code, excluded.advice, excluded.provider_code,
                  excluded.updated_at, excluded.processed_at, excluded.failed_at);
+    END IF;
+    IF step ? 'dispute' THEN
+        INSERT INTO disputes
+            SELECT d.* FROM jsonb_populate_record(NULL::disputes, step->'dispute') d
+            ON CONFLICT (partner_id, id) DO UPDATE SET
+                (state, reason, amount_withdrawn, updated_at) =
+                (excluded.state, excluded.reason, excluded.amount_withdrawn, excluded.updated_at);
     END IF;
     -- Leases and checks run on the database's clock: each row says how far ahead (lease_seconds, check_in_seconds,
     -- and resend_seconds for a new attempt; an update leaves resend_until alone).

@@ -1,0 +1,83 @@
+"""What PSPs tell us, as they told it: stored before it is acknowledged, applied by the worker.
+
+received ─► applied | ignored | parked (for a person)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from db import ids, records
+from db.database import Connection
+from db.provider_accounts import ProviderAccount
+from db.records import ProviderEvent, ProviderEventState
+
+_EVENT = records.columns(ProviderEvent)
+_TRIES_SECONDS = "least(5 * 2 ^ tries, 600)"
+"""Seconds between tries of what cannot be applied yet: from 5, doubling, at most 10 minutes."""
+
+
+async def store(
+    connection: Connection, account: ProviderAccount, *, dedupe_key: str, headers: Mapping[str, str], body: bytes
+) -> None:
+    """Keep it once; a repeat changes nothing."""
+    await connection.execute(
+        "INSERT INTO provider_events (id, account_id, provider, dedupe_key, headers, body)"
+        " VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        ids.new(),
+        account.id,
+        account.provider,
+        dedupe_key,
+        dict(headers),
+        body,
+    )
+
+
+async def take_due(connection: Connection, limit: int) -> list[ProviderEvent]:
+    """Events to apply now, oldest first, as the worker.
+
+    Each try is counted before it is made, and sets the next one: what kills its process waits its turn.
+    """
+    rows = await connection.fetch(
+        f"UPDATE provider_events SET tries = tries + 1, next_try_at = now() + make_interval(secs => {_TRIES_SECONDS})"
+        " WHERE id IN (SELECT id FROM provider_events WHERE state = 'received' AND next_try_at <= now()"
+        "              ORDER BY next_try_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)"
+        f" RETURNING {_EVENT}",
+        limit,
+    )
+    return sorted((records.read(ProviderEvent, row) for row in rows), key=lambda event: event.id)
+
+
+async def finish(
+    connection: Connection, event_id: UUID, state: ProviderEventState, *, reason: str, partner_id: UUID | None = None
+) -> None:
+    await connection.execute(
+        "UPDATE provider_events SET state = $2, reason = $3, partner_id = $4, next_try_at = NULL WHERE id = $1",
+        event_id,
+        state.value,
+        reason[:255],
+        partner_id,
+    )
+
+
+async def attempt_by_provider_id(
+    connection: Connection, account_id: UUID, provider_id: str
+) -> tuple[UUID, UUID, UUID] | None:
+    """(partner, transaction, attempt) that the PSP knows by this id, as the worker; the newest where there are more."""
+    row = await connection.fetchrow(
+        "SELECT partner_id, transaction_id, id FROM attempts WHERE account_id = $1 AND provider_id = $2"
+        " ORDER BY id DESC LIMIT 1",
+        account_id,
+        provider_id,
+    )
+    return None if row is None else (row["partner_id"], row["transaction_id"], row["id"])
+
+
+async def backlog(connection: Connection) -> list[tuple[str, str, int]]:
+    """(provider, state, count) of what is not applied yet."""
+    rows = await connection.fetch(
+        "SELECT provider, state::text, count(*) FROM provider_events WHERE state IN ('received', 'parked')"
+        " GROUP BY provider, state"
+    )
+    return [(row["provider"], row["state"], row["count"]) for row in rows]

@@ -1,0 +1,300 @@
+"""Applying what PSPs told us: find what it is about, compare, and let the journal write it like any other outcome.
+
+received ─► applied    it changed something, or asked the PSP
+         ├► ignored    nothing new
+         ├► received   not ours yet (it came before our own commit, or before an earlier one): tried again
+         └► parked     for a person: unreadable, or nothing of ours after an hour
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from db import disputes, ids, inbox, transactions
+from db.database import CommitUncertain, Connection, Unavailable
+from db.records import (
+    Attempt,
+    AttemptOperation,
+    AttemptState,
+    Dispute,
+    DisputeState,
+    ProviderEvent,
+    ProviderEventState,
+    TransactionStatus,
+)
+from gateway import telemetry
+from gateway.runtime import Runtime
+from gateway.transactions import journal, recovery, states, unasked
+from gateway.transactions.changes import Change, Snapshot
+from providers.contract import (
+    Approved,
+    AttemptTold,
+    Declined,
+    DeclineKind,
+    DisputeTold,
+    Irrelevant,
+    Told,
+    Unknown,
+    Unreadable,
+)
+
+BATCH = 50
+PARK_AFTER = timedelta(hours=1)
+"""How long a notification may wait for what it is about; our own commit takes seconds."""
+EXPIRED = Declined(
+    code="action_expired",
+    kind=DeclineKind.SOFT,
+    may_fail_over=False,
+    provider_code=None,
+    message="The payment ended at the provider before the customer completed it.",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of an event. `state` RECEIVED: not yet; it is tried again."""
+
+    state: ProviderEventState
+    reason: str
+    partner_id: UUID | None = None
+
+
+def _applied(reason: str, partner_id: UUID) -> Verdict:
+    return Verdict(state=ProviderEventState.APPLIED, reason=reason, partner_id=partner_id)
+
+
+def _ignored(reason: str, partner_id: UUID | None = None) -> Verdict:
+    return Verdict(state=ProviderEventState.IGNORED, reason=reason, partner_id=partner_id)
+
+
+def _later(reason: str) -> Verdict:
+    return Verdict(state=ProviderEventState.RECEIVED, reason=reason)
+
+
+async def apply_due(runtime: Runtime) -> int:
+    """One round of the worker; the number of events looked at."""
+    async with runtime.database.as_system() as connection:
+        due = await inbox.take_due(connection, BATCH)
+    for event in due:
+        verdict = await _judged(runtime, event)
+        if verdict.state is ProviderEventState.RECEIVED and runtime.clock() - event.received_at > PARK_AFTER:
+            verdict = replace(verdict, state=ProviderEventState.PARKED)
+        telemetry.provider_events.labels(event.provider, verdict.state).inc()
+        if verdict.state is not ProviderEventState.RECEIVED:
+            async with runtime.database.as_system() as connection:
+                await inbox.finish(
+                    connection, event.id, verdict.state, reason=verdict.reason, partner_id=verdict.partner_id
+                )
+    return len(due)
+
+
+async def _judged(runtime: Runtime, event: ProviderEvent) -> Verdict:
+    """One event never keeps the others from being applied."""
+    try:
+        told = await _read(runtime, event)
+        match told:
+            case Irrelevant():
+                return _ignored(told.reason)
+            case AttemptTold():
+                return await _apply(runtime, event, told)
+            case DisputeTold():
+                return await _dispute(runtime, event, told)
+    except Unreadable as error:
+        return Verdict(state=ProviderEventState.PARKED, reason=f"unreadable: {error}")
+    except (Unavailable, CommitUncertain):
+        raise
+    except Exception as error:  # noqa: BLE001 - logged; the event stays and is parked after its time
+        telemetry.log("provider event not applied", level=logging.ERROR, error=error, provider=event.provider)
+        return _later(f"failed: {type(error).__name__}")
+
+
+async def _read(runtime: Runtime, event: ProviderEvent) -> Told:
+    async with runtime.database.as_system() as connection:
+        adapter = await runtime.accounts.adapter(connection, event.account_id)
+    return adapter.read_webhook(event.body)
+
+
+async def _apply(runtime: Runtime, event: ProviderEvent, told: AttemptTold) -> Verdict:
+    place = await _place(runtime, event, told.reference, (told.provider_id, told.provider_transaction_id))
+    if place is None:
+        return _later("nothing of ours")
+    partner_id, transaction_id, attempt_id = place
+    async with runtime.database.as_partner(partner_id) as connection:
+        snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
+        subject = _subject(snapshot, told, attempt_id)
+        if subject is not None and subject.id != attempt_id:
+            snapshot = await journal.load(connection, partner_id, transaction_id, subject.id)
+        if subject is None or subject.finished_at is not None:
+            return await _apply_unasked(runtime, connection, event, snapshot, told, subject)
+        if _differs(snapshot, told):
+            return await _contradict(runtime, connection, event, snapshot, "amount or currency differs")
+    if told.ask or isinstance(told.outcome, Unknown):
+        await recovery.resolve(runtime, partner_id, transaction_id, snapshot.attempt_id)
+        return _applied("asked the provider", partner_id)
+    await journal.record(runtime, snapshot, told.outcome, actor=f"provider:{event.provider}")
+    return _applied("recorded", partner_id)
+
+
+def _subject(snapshot: Snapshot, told: AttemptTold, attempt_id: UUID) -> Attempt | None:
+    """The attempt that the notification speaks of: named, or the open one of that operation, or the last of it."""
+    of_operation = [attempt for attempt in snapshot.attempts if attempt.operation == told.operation.value]
+    named = [attempt for attempt in of_operation if attempt.id == attempt_id]
+    by_id = [attempt for attempt in of_operation if told.provider_id and attempt.provider_id == told.provider_id]
+    live = [attempt for attempt in of_operation if attempt.state in states.LIVE_ATTEMPTS]
+    if told.operation.value == AttemptOperation.REFUND:
+        # Several refunds may be open: only the one that is named may be concluded.
+        return next(iter([*named, *by_id]), None)
+    return next(iter([*named, *by_id, *live, *reversed(of_operation)]), None)
+
+
+async def _apply_unasked(
+    runtime: Runtime,
+    connection: Connection,
+    event: ProviderEvent,
+    snapshot: Snapshot,
+    told: AttemptTold,
+    subject: Attempt | None,
+) -> Verdict:
+    """No attempt waits for this: it repeats what we know, or the PSP acted by itself."""
+    partner_id, status = snapshot.transaction.partner_id, snapshot.transaction.status
+    approved, at = isinstance(told.outcome, Approved), runtime.clock()
+    change: Change | None = None
+    match told.operation.value:
+        case "cancel" if approved and status is TransactionStatus.AUTHORIZED:
+            change = unasked.expired(snapshot, at=at)
+        case "cancel" if approved and _open_charge(snapshot) is not None:
+            return await _end_open_charge(runtime, event, snapshot)
+        case "refund" if isinstance(told.outcome, Declined) and subject is not None:
+            change = unasked.refund_returned(snapshot, at=at)
+        case "capture" if subject is None and _open_charge(snapshot) is not None:
+            return _later("the charge has no outcome yet")
+    if change is not None:
+        await journal.note(runtime, connection, snapshot, change, actor=f"provider:{event.provider}")
+        runtime.published(1)
+        return _applied("the provider acted by itself", partner_id)
+    if _known(snapshot, told, subject):
+        return _ignored("nothing new", partner_id)
+    return await _contradict(runtime, connection, event, snapshot, "contradicts our books")
+
+
+def _known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bool:
+    """Whether our books already say what the notification says, or have moved on from it."""
+    transaction = snapshot.transaction
+    match told.outcome:
+        case Approved():
+            if subject is not None:
+                return subject.state in {AttemptState.SUCCEEDED, AttemptState.CANCELLED_CONFIRMED}
+            taken, ended = transaction.amount_captured > 0, transaction.status in {"cancelled", "failed"}
+            return taken if told.operation.value == "capture" else ended if told.operation.value == "cancel" else False
+        case Declined():
+            # A late word of an earlier failure moves nothing back; of a capture that we booked it must be looked at.
+            return not (told.operation.value == "capture" and transaction.amount_captured > 0)
+        case _:
+            return True
+
+
+def _open_charge(snapshot: Snapshot) -> Attempt | None:
+    charges = (one for one in snapshot.attempts if one.operation is AttemptOperation.CHARGE)
+    return next((one for one in charges if one.state in states.LIVE_ATTEMPTS), None)
+
+
+async def _end_open_charge(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot) -> Verdict:
+    """The PSP ended a payment that still waited for the customer."""
+    charge = _open_charge(snapshot)
+    assert charge is not None
+    about = replace(snapshot, attempt_id=charge.id, refund=None)
+    await journal.record(runtime, about, EXPIRED, actor=f"provider:{event.provider}")
+    return _applied("ended by the provider", snapshot.transaction.partner_id)
+
+
+async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) -> Verdict:
+    place = await _place(runtime, event, told.reference, (told.provider_transaction_id,))
+    if place is None:
+        return _later("nothing of ours")
+    partner_id, transaction_id, attempt_id = place
+    async with runtime.database.as_partner(partner_id) as connection:
+        snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
+        if snapshot.transaction.amount_captured == 0:
+            return _later("nothing was captured yet")
+        if told.currency != snapshot.transaction.currency:
+            return await _contradict(runtime, connection, event, snapshot, "currency differs")
+        known = await disputes.find(connection, partner_id, transaction_id, told.dispute_id)
+        after = _dispute_after(snapshot, known, told, runtime.clock())
+        change = unasked.disputed(snapshot, known, told, after, at=runtime.clock())
+        if change is None:
+            return _ignored("nothing new", partner_id)
+        await journal.note(runtime, connection, snapshot, change, actor=f"provider:{event.provider}")
+    runtime.published(1)
+    return _applied("dispute recorded", partner_id)
+
+
+def _dispute_after(snapshot: Snapshot, known: Dispute | None, told: DisputeTold, at: datetime) -> Dispute:
+    """A dispute that ended does not open again; what the PSP holds of it follows what it says of the funds."""
+    state = DisputeState(told.state.value)
+    withdrawn = known.amount_withdrawn if known else Decimal(0)
+    if told.funds_withdrawn is not None:
+        withdrawn = told.amount if told.funds_withdrawn else Decimal(0)
+    if known is not None:
+        state = known.state if known.state is not DisputeState.OPENED else state
+        return replace(
+            known, state=state, reason=told.reason or known.reason, amount_withdrawn=withdrawn, updated_at=at
+        )
+    return Dispute(
+        partner_id=snapshot.transaction.partner_id,
+        id=ids.new(),
+        transaction_id=snapshot.transaction.id,
+        livemode=snapshot.transaction.livemode,
+        provider_dispute_id=told.dispute_id,
+        state=state,
+        reason=told.reason,
+        amount=told.amount,
+        currency=told.currency,
+        amount_withdrawn=withdrawn,
+        created_at=at,
+        updated_at=at,
+    )
+
+
+async def _place(
+    runtime: Runtime, event: ProviderEvent, reference: str | None, provider_ids: Sequence[str | None]
+) -> tuple[UUID, UUID, UUID] | None:
+    """(partner, transaction, attempt): by our reference, which names its shard, else by the PSP's ids.
+
+    What belongs to another account than the one that signed is not found.
+    """
+    named = runtime.parse_reference(reference)
+    if named is not None:
+        partner_id, attempt_id = named
+        async with runtime.database.as_partner(partner_id) as connection:
+            attempt = await transactions.attempt(connection, partner_id, attempt_id)
+        if attempt is not None and attempt.account_id == event.account_id:
+            return partner_id, attempt.transaction_id, attempt_id
+    async with runtime.database.as_system() as connection:
+        for provider_id in provider_ids:
+            if provider_id is not None:
+                found = await inbox.attempt_by_provider_id(connection, event.account_id, provider_id)
+                if found is not None:
+                    return found
+    return None
+
+
+def _differs(snapshot: Snapshot, told: AttemptTold) -> bool:
+    wrong_amount = told.amount is not None and told.amount != snapshot.attempt.amount
+    wrong_currency = told.currency is not None and told.currency != snapshot.transaction.currency
+    return wrong_amount or wrong_currency
+
+
+async def _contradict(
+    runtime: Runtime, connection: Connection, event: ProviderEvent, snapshot: Snapshot, reason: str
+) -> Verdict:
+    data: dict[str, object] = {"reason": reason, "provider_event": str(event.id)}
+    change = unasked.contradicting(snapshot, data, at=runtime.clock())
+    if change is not None:
+        await journal.note(runtime, connection, snapshot, change, actor=f"provider:{event.provider}")
+        runtime.published(1)
+    return _applied(reason, snapshot.transaction.partner_id)

@@ -1,0 +1,118 @@
+"""What a PSP does without being asked: an authorization runs out, a refund fails after all, a payer disputes. Pure.
+
+No attempt is open for these, so they change the transaction alone, guarded by its version.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from datetime import datetime
+from decimal import Decimal
+
+from db.records import (
+    Dispute,
+    DisputeState,
+    Failure,
+    RefundStatus,
+    TransactionEventType,
+    TransactionStatus,
+)
+from gateway.transactions import changes, postings, states
+from gateway.transactions.changes import Change, Happened, Snapshot
+from providers.contract import DisputeTold
+
+E = TransactionEventType
+S = TransactionStatus
+
+EXPIRED = Failure(
+    error_code="authorization_expired",
+    error_message="The authorization ended at the provider before it was captured. No money was taken.",
+    advice="try_another_card",
+)
+REFUND_RETURNED = Failure(
+    error_code="refund_failed_later",
+    error_message="The refund was accepted and then failed: the money came back.",
+    advice="contact_support",
+)
+
+
+def expired(snapshot: Snapshot, *, at: datetime) -> Change | None:
+    """The PSP ended an authorization by itself. None where there is none to end."""
+    if snapshot.transaction.status is not S.AUTHORIZED:
+        return None
+    after = replace(
+        snapshot.transaction,
+        status=states.advance(snapshot.transaction.status, S.FAILED),
+        failed_at=at,
+        next_check_at=None,
+        **asdict(EXPIRED),
+    )
+    line = Happened(
+        event_type=E.PAYMENT_FAILED, status=after.status, data={"reason": "expired"}, published=("transaction.failed",)
+    )
+    return changes.changed(after, (), None, (line,), at)
+
+
+def refund_returned(snapshot: Snapshot, *, at: datetime) -> Change | None:
+    """A completed refund failed after all: its posting is reversed and its amount is refundable again.
+
+    The one way back in a transaction's life: what is refunded follows the money. None where it was not completed.
+    """
+    refund = snapshot.refund
+    if refund is None or refund.status is not RefundStatus.COMPLETED:
+        return None
+    left = snapshot.transaction.amount_refunded - refund.amount
+    after = replace(
+        snapshot.transaction,
+        amount_refunded=left,
+        status=S.PARTIALLY_REFUNDED if left else S.COMPLETED,
+    )
+    failed = replace(refund, status=RefundStatus.FAILED, failed_at=at, **asdict(REFUND_RETURNED))
+    line = Happened(
+        event_type=E.REFUND_FAILED,
+        status=after.status,
+        data={"reason": "returned"},
+        published=("refund.failed",),
+        entries=postings.refund_returned(snapshot.attempt.account_id, refund.amount),
+    )
+    return changes.changed(after, (), failed, (line,), at)
+
+
+def disputed(
+    snapshot: Snapshot, known: Dispute | None, told: DisputeTold, dispute: Dispute, *, at: datetime
+) -> Change | None:
+    """A dispute opened, was won or lost. `dispute` is the row after; None where nothing is new.
+
+    Money that the PSP takes back lies in `chargebacks` until the dispute is won.
+    """
+    withdrawn = dispute.amount_withdrawn - (known.amount_withdrawn if known else Decimal(0))
+    if known is not None and known.state is dispute.state and not withdrawn:
+        return None
+    fresh_state = known is None or known.state is not dispute.state
+    event_type, published = _DISPUTE_EVENTS[dispute.state]
+    line = Happened(
+        event_type=event_type,
+        status=snapshot.transaction.status,
+        data={"dispute": dispute.provider_dispute_id, "reason": told.reason, "withdrawn": str(withdrawn)},
+        published=(published,) if fresh_state else (),
+        entries=postings.charged_back(snapshot.attempt.account_id, withdrawn) if withdrawn else (),
+    )
+    return replace(changes.changed(snapshot.transaction, (), None, (line,), at), dispute=dispute)
+
+
+def contradicting(snapshot: Snapshot, data: dict[str, object], *, at: datetime) -> Change | None:
+    """A notification that our books cannot hold: a person must look. None where one is asked for already."""
+    if snapshot.transaction.needs_review:
+        return None
+    after = replace(snapshot.transaction, needs_review=True)
+    line = Happened(
+        event_type=E.REVIEW_REQUESTED, status=after.status, data=data, published=("transaction.needs_review",)
+    )
+    return changes.changed(after, (), None, (line,), at)
+
+
+_DISPUTE_EVENTS = {
+    DisputeState.OPENED: (E.DISPUTE_OPENED, "dispute.opened"),
+    DisputeState.WON: (E.DISPUTE_WON, "dispute.won"),
+    DisputeState.LOST: (E.DISPUTE_LOST, "dispute.lost"),
+}

@@ -3,40 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from uuid import UUID
 
 from db import records
 from db.database import Connection
-from db.records import Scope
+from db.records import Endpoint, Scope
 from db.vault import Vault
-
-
-class EndpointState(StrEnum):
-    ENABLED = "enabled"
-    DISABLED = "disabled"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Without its secrets: they leave the database for signing only."""
-
-    partner_id: UUID
-    id: UUID
-    livemode: bool
-    url: str
-    event_types: Sequence[str]
-    description: str | None
-    state: EndpointState
-    disabled_reason: str | None
-    consecutive_failures: int
-    failing_since: datetime | None
-    previous_secret_expires_at: datetime | None
-    created_at: datetime
-    updated_at: datetime
-
 
 MOVED_MAX = 10_000
 """Deliveries moved with their endpoint at once, within the statement timeout; `outbox.claim` and `outbox.release` meet

@@ -14,54 +14,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from db import endpoints, records
 from db.database import Connection
-from db.endpoints import Endpoint
-from db.records import PublishedEvent, Scope
-
-
-class DeliveryState(StrEnum):
-    PENDING = "pending"
-    HELD = "held"
-    DELIVERED = "delivered"
-    EXHAUSTED = "exhausted"
-    CANCELLED = "cancelled"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
-    """One event on its way to one endpoint."""
-
-    partner_id: UUID
-    id: UUID
-    endpoint_id: UUID
-    event_id: UUID
-    event_type: str
-    transaction_id: UUID | None
-    sequence: int | None
-    state: DeliveryState
-    attempts: int
-    next_attempt_at: datetime | None
-    last_status: int | None
-    created_at: datetime
-    updated_at: datetime
-    delivered_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeliveryAttempt:
-    """One try. `number` rises with every try and may skip one whose process did not live to tell."""
-
-    number: int
-    started_at: datetime
-    duration_ms: int
-    status_code: int | None
-    error: str | None
-    response_excerpt: str | None
+from db.records import Delivery, DeliveryAttempt, DeliveryState, Endpoint, PublishedEvent, Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ Amounts are Decimals in major units; times are aware and in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -304,6 +304,70 @@ class PublishedEvent:
     sequence: int | None
     body: str
     created_at: datetime
+
+
+class EndpointState(StrEnum):
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """Without its secrets: they leave the database for signing only."""
+
+    partner_id: UUID
+    id: UUID
+    livemode: bool
+    url: str
+    event_types: Sequence[str]
+    description: str | None
+    state: EndpointState
+    disabled_reason: str | None
+    consecutive_failures: int
+    failing_since: datetime | None
+    previous_secret_expires_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+class DeliveryState(StrEnum):
+    PENDING = "pending"
+    HELD = "held"
+    DELIVERED = "delivered"
+    EXHAUSTED = "exhausted"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One event on its way to one endpoint."""
+
+    partner_id: UUID
+    id: UUID
+    endpoint_id: UUID
+    event_id: UUID
+    event_type: str
+    transaction_id: UUID | None
+    sequence: int | None
+    state: DeliveryState
+    attempts: int
+    next_attempt_at: datetime | None
+    last_status: int | None
+    created_at: datetime
+    updated_at: datetime
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryAttempt:
+    """One try. `number` rises with every try and may skip one whose process did not live to tell."""
+
+    number: int
+    started_at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: str | None
+    response_excerpt: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

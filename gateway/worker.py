@@ -11,9 +11,8 @@ from contextlib import asynccontextmanager
 
 from db import idempotency, ids, outbox, partitions, transactions
 from db.database import CommitUncertain, Role, Unavailable
-from db.endpoints import Endpoint
 from db.outbox import ClaimedDelivery, Result
-from db.records import PublishedEvent
+from db.records import Endpoint, PublishedEvent
 from gateway import doctor, listener, metrics, runtime, telemetry
 from gateway.api.webhooks import endpoint_body
 from gateway.config import Settings

@@ -22,9 +22,8 @@ from uuid import UUID
 
 from db import endpoints, ids, outbox
 from db.database import CommitUncertain, Connection, Database, Unavailable
-from db.endpoints import Endpoint
-from db.outbox import ClaimedDelivery, DeliveryState, Result
-from db.records import PublishedEvent
+from db.outbox import ClaimedDelivery, Result
+from db.records import DeliveryState, Endpoint, PublishedEvent
 from db.vault import CannotOpen, Vault
 from webhooks import schedule, signing
 from webhooks.posting import Answer, Failed, Poster

@@ -14,9 +14,7 @@ from typing_extensions import TypedDict
 
 from db import audit, endpoints, ids, outbox
 from db.database import Connection
-from db.endpoints import Endpoint
-from db.outbox import Delivery, DeliveryAttempt
-from db.records import PublishedEvent
+from db.records import Delivery, DeliveryAttempt, Endpoint, PublishedEvent
 from gateway.api import fields, lists
 from gateway.api.body import RequestModel
 from gateway.api.calls import Answer, Call

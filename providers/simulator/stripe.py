@@ -2,7 +2,7 @@
 
     uvicorn --factory providers.simulator.stripe:create
 
-Not here yet: webhooks, disputes, customers, setup intents.
+Not here: customers, setup intents, and events that only echo another's (charge.succeeded).
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
+from typing import assert_never
 from urllib.parse import urlencode
 
 from starlette.applications import Starlette
@@ -25,11 +26,11 @@ from providers.simulator import control, faults, stripe_objects, stripe_wire
 from providers.simulator.faults import Fault, FaultKind, Faults, Reply
 from providers.simulator.ledger import Ledger, References
 from providers.simulator.notifier import Notifier
-from providers.simulator.stripe_bank import Bank, Payment, Refund, new_id
+from providers.simulator.stripe_bank import Bank, new_id
+from providers.simulator.stripe_events import BY_ITSELF, WEBHOOK_SECRET, Cause, Events
 from providers.simulator.stripe_keys import Keys
-from providers.simulator.stripe_wire import Json, Refusal, error_reply, invalid
-
-PAGE_SIZE, PAGE_SIZE_MAX = 10, 100
+from providers.simulator.stripe_records import Charge, Dispute, Payment, Refund, Subject
+from providers.simulator.stripe_wire import Dialect, Json, Refusal, error_reply, invalid
 
 CREATE_PARAMS = frozenset({
     "amount", "automatic_payment_methods", "capture_method", "confirm", "currency", "customer", "description",
@@ -42,6 +43,7 @@ CONFIRM_PARAMS = frozenset(
 CAPTURE_PARAMS = frozenset({"amount_to_capture", "expand", "metadata", "statement_descriptor_suffix"})
 CANCEL_PARAMS = frozenset({"cancellation_reason", "expand"})
 REFUND_PARAMS = frozenset({"amount", "charge", "expand", "metadata", "payment_intent", "reason"})
+DISPUTE_PARAMS = frozenset({"evidence", "expand", "metadata", "submit"})
 RETRIEVE_PARAMS = frozenset({"client_secret", "expand"})
 LIST_PARAMS = frozenset({"charge", "created", "customer", "expand", "limit", "payment_intent", "starting_after"})
 
@@ -54,10 +56,11 @@ def create(
     api_key: str | None = None,
     public_url: str | None = None,
     webhook_url: str | None = None,
+    webhook_secret: str = WEBHOOK_SECRET,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """`api_key` None accepts every test key; `public_url` is where a browser reaches the hosted pages."""
-    simulator = Simulator(api_key=api_key, public_url=public_url, webhook_url=webhook_url, clock=clock)
+    simulator = Simulator(api_key, public_url, webhook_url, webhook_secret, clock)
     return control.app(
         [
             simulator.post("/v1/payment_intents", "charge", CREATE_PARAMS, simulator.create_payment),
@@ -70,8 +73,13 @@ def create(
             simulator.get("/v1/refunds", LIST_PARAMS, simulator.list_refunds),
             simulator.get("/v1/refunds/{id}", RETRIEVE_PARAMS, simulator.show_refund),
             simulator.get("/v1/charges/{id}", RETRIEVE_PARAMS, simulator.show_charge),
+            simulator.get("/v1/disputes", LIST_PARAMS, simulator.list_disputes),
+            simulator.get("/v1/disputes/{id}", RETRIEVE_PARAMS, simulator.show_dispute),
+            simulator.post("/v1/disputes/{id}", "dispute", DISPUTE_PARAMS, simulator.respond),
+            simulator.post("/v1/disputes/{id}/close", "dispute", frozenset({"expand"}), simulator.close_dispute),
             Route("/3d_secure_2/hosted/{id}", simulator.hosted_page, methods=["GET"]),
             Route("/3d_secure_2/hosted/{id}", simulator.leave_hosted_page, methods=["POST"]),
+            Route("/_simulator/payments/{id}/settle", simulator.settle_payment, methods=["POST"]),
             Route("/_simulator/payments/{id}/expire", simulator.expire, methods=["POST"]),
             Route("/_simulator/refunds/{id}/settle", simulator.settle, methods=["POST"]),
         ],
@@ -88,6 +96,7 @@ class Call:
     id: str
     params: Mapping[str, object]
     base_url: str
+    cause: Cause
 
 
 Endpoint = Callable[[Call], Json]
@@ -102,44 +111,46 @@ class Door:
     endpoint: Endpoint
 
 
-class Dialect:
-    """Stripe's 429 and 500, and where its answers carry money."""
-
-    def throttled(self) -> Reply:
-        error: Json = {"type": "invalid_request_error", "code": "rate_limit", "message": "Too many requests."}
-        limited = error_reply(Refusal(429, error))
-        return replace(limited, headers=limited.headers | {"Retry-After": "2", "Stripe-Should-Retry": "true"})
-
-    def failed(self) -> Reply:
-        return error_reply(Refusal(500, {"type": "api_error", "message": "Something went wrong on Stripe's end."}))
-
-    def falsified(self, reply: Reply, kind: FaultKind) -> Reply:
-        body = json.loads(reply.body)
-        if kind is FaultKind.WRONG_CURRENCY:
-            body["currency"] = "xts"
-        else:
-            amounts = ("amount", "amount_received", "amount_capturable")
-            body |= {name: body[name] + 1 for name in amounts if body.get(name)}
-        return replace(reply, body=json.dumps(body).encode())
-
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Simulator:
     api_key: str | None
     public_url: str | None
     webhook_url: str | None
+    webhook_secret: str
     clock: Callable[[], float]
     faults: Faults = field(default_factory=Faults)
     ledger: Ledger = field(default_factory=Ledger)
     keys: dict[str, Keys] = field(default_factory=dict)
     dialect: Dialect = field(default_factory=Dialect)
     notifier: Notifier = field(init=False)
+    events: Events = field(init=False)
     bank: Bank = field(init=False)
+    seen_url: str = ""
+    """Where the last caller found us: events and errors show addresses too."""
 
     def __post_init__(self) -> None:
         self.notifier = Notifier(self.faults, url=self.webhook_url, clock=self.clock)
-        show = partial(stripe_objects.payment, base_url=self.public_url or "")
-        self.bank = Bank(clock=self.clock, ledger=self.ledger, show=show)
+        self.events = Events(self.notifier, self.webhook_secret, self.clock)
+        self.bank = Bank(self.clock, self.ledger, show=self._payment, announce=self._announce)
+
+    def _announce(self, event_type: str, subject: Subject, references: References) -> None:
+        self.events.announce(event_type, self._subject(subject), references)
+
+    def _subject(self, subject: Subject) -> Json:
+        match subject:
+            case Payment():
+                return self._payment(subject)
+            case Charge():
+                return stripe_objects.charge(subject)
+            case Refund():
+                return stripe_objects.refund(subject)
+            case Dispute():
+                return stripe_objects.dispute(subject)
+            case _:
+                assert_never(subject)
+
+    def _payment(self, payment: Payment) -> Json:
+        return stripe_objects.payment(payment, base_url=self.seen_url)
 
     # --- From a request to an answer: key, misbehaviour, parameters, idempotency, bank ---
 
@@ -180,18 +191,24 @@ class Simulator:
         if early is not None:
             return early
         stripe_wire.check_known(params, door.known)
-        call = Call(request.path_params.get("id", ""), params, self._base_url(request))
+        self.seen_url = self._base_url(request)
+        given_key = request.headers.get("Idempotency-Key")
+        call = Call(request.path_params.get("id", ""), params, self.seen_url, Cause(request_id, given_key))
         perform = partial(self._perform, call, door.endpoint, fault)
         if request.method == "GET":
             return await faults.act(fault, self.faults, perform, self.dialect)
-        key = request.headers.get("Idempotency-Key") or secrets.token_hex(16)
+        key = given_key or secrets.token_hex(16)
         fingerprint = f"{request.url.path} {json.dumps(params, sort_keys=True)}"
         once = partial(keys.once, key, perform, fingerprint=fingerprint, request_id=request_id)
         with keys.running_alone(key):
             return await faults.act(fault, self.faults, once, self.dialect)
 
     def _perform(self, call: Call, endpoint: Endpoint, fault: Fault | None) -> Reply:
-        shown = stripe_wire.reply(200, endpoint(call))
+        self.events.cause = call.cause
+        try:
+            shown = stripe_wire.reply(200, endpoint(call))
+        finally:
+            self.events.cause = BY_ITSELF
         return self.dialect.failed() if fault and fault.kind is FaultKind.ERROR_AFTER_ACTING else shown
 
     def _authenticate(self, request: Request) -> str:
@@ -268,12 +285,12 @@ class Simulator:
 
     def list_payments(self, call: Call) -> Json:
         created = stripe_wire.mapping(call.params, "created")
-        found = [payment for payment in self.bank.payments.values() if _within(payment.created, created)]
+        found = [payment for payment in self.bank.payments.values() if stripe_wire.within(payment.created, created)]
         expand = "data.latest_charge" in stripe_wire.expanded(call.params)
         shown = [
             stripe_objects.payment(payment, base_url=call.base_url, expand_charge=expand) for payment in reversed(found)
         ]
-        return _page("/v1/payment_intents", shown, call)
+        return stripe_wire.page("/v1/payment_intents", shown, call.params)
 
     def _shown(self, payment: Payment, call: Call) -> Json:
         expand = "latest_charge" in stripe_wire.expanded(call.params)
@@ -305,7 +322,34 @@ class Simulator:
             return payment_id in ("", refund.payment.id) and charge_id in ("", refund.charge.id)
 
         found = [stripe_objects.refund(refund) for refund in reversed(self.bank.refunds.values()) if wanted(refund)]
-        return _page("/v1/refunds", found, call)
+        return stripe_wire.page("/v1/refunds", found, call.params)
+
+    # --- Disputes ---
+
+    def show_dispute(self, call: Call) -> Json:
+        return stripe_objects.dispute(self.bank.dispute(call.id))
+
+    def list_disputes(self, call: Call) -> Json:
+        payment_id, charge_id = (stripe_wire.text(call.params, name) for name in ("payment_intent", "charge"))
+
+        def wanted(dispute: Dispute) -> bool:
+            return payment_id in ("", dispute.payment.id) and charge_id in ("", dispute.charge.id)
+
+        found = [stripe_objects.dispute(one) for one in reversed(self.bank.disputes.values()) if wanted(one)]
+        return stripe_wire.page("/v1/disputes", found, call.params)
+
+    def respond(self, call: Call) -> Json:
+        evidence = stripe_wire.mapping(call.params, "evidence")
+        stripe_wire.check_known(evidence, stripe_objects.EVIDENCE)
+        submit = stripe_wire.chosen(call.params, "submit", ("true", "false")) == "true"
+        dispute = self.bank.dispute(call.id)
+        self.bank.respond(dispute, evidence, submit=submit)
+        return stripe_objects.dispute(dispute)
+
+    def close_dispute(self, call: Call) -> Json:
+        dispute = self.bank.dispute(call.id)
+        self.bank.decide(dispute, won=False)
+        return stripe_objects.dispute(dispute)
 
     # --- What customers, banks and time do ---
 
@@ -329,38 +373,20 @@ class Simulator:
         separator = "&" if "?" in payment.return_url else "?"
         return RedirectResponse(f"{payment.return_url}{separator}{urlencode(back)}", 303)
 
+    async def settle_payment(self, request: Request) -> Response:
+        payment = self.bank.payments[request.path_params["id"]]
+        self.bank.settle_payment(payment)
+        return JSONResponse(self._payment(payment))
+
     async def expire(self, request: Request) -> Response:
         payment = self.bank.payments[request.path_params["id"]]
         self.bank.expire(payment)
-        return JSONResponse(stripe_objects.payment(payment, base_url=self._base_url(request)))
+        return JSONResponse(self._payment(payment))
 
     async def settle(self, request: Request) -> Response:
         refund = self.bank.refunds[request.path_params["id"]]
         self.bank.settle(refund)
         return JSONResponse(stripe_objects.refund(refund))
-
-
-def _within(moment: int, window: Mapping[str, str]) -> bool:
-    tests: Mapping[str, Callable[[int], bool]] = {
-        "gt": lambda bound: moment > bound,
-        "gte": lambda bound: moment >= bound,
-        "lt": lambda bound: moment < bound,
-        "lte": lambda bound: moment <= bound,
-    }
-    return all(tests[name](stripe_wire.integer(window, name)) for name in window if name in tests)
-
-
-def _page(url: str, items: list[Json], call: Call) -> Json:
-    """Newest first, after the object `starting_after`."""
-    limit = stripe_wire.integer(call.params, "limit", PAGE_SIZE)
-    if not 1 <= limit <= PAGE_SIZE_MAX:
-        raise invalid("Limit must be between 1 and 100.", param="limit", executed=False)
-    after = stripe_wire.text(call.params, "starting_after")
-    ids = [item["id"] for item in items]
-    if after and after not in ids:
-        raise invalid(f"No such object: '{after}'", code="resource_missing", param="starting_after")
-    rest = items[ids.index(after) + 1 :] if after else items
-    return stripe_objects.page(url, rest[:limit], has_more=len(rest) > limit)
 
 
 _HOSTED_PAGE = """<!doctype html>

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from providers.simulator.stripe_bank import Charge, Payment, Refund
+from providers.simulator.stripe_records import Charge, Dispute, Payment, Refund
 from providers.simulator.stripe_tokens import Behaviour
 from providers.simulator.stripe_wire import Json
 
@@ -88,11 +86,11 @@ def charge(shown: Charge) -> Json:
         "captured": shown.captured,
         "created": shown.created,
         "currency": shown.currency,
-        "disputed": False,
+        "disputed": bool(shown.disputes),
         "failure_code": decline.code if decline else None,
         "failure_message": decline.message if decline else None,
         "livemode": False,
-        "metadata": {},
+        "metadata": shown.metadata,
         "outcome": {
             "network_status": "declined_by_network" if decline else "approved_by_network",
             "reason": decline.decline_code if decline else None,
@@ -103,10 +101,17 @@ def charge(shown: Charge) -> Json:
         "paid": shown.paid,
         "payment_intent": shown.payment_id,
         "payment_method": _payment_method_id(shown.payment_id),
-        "payment_method_details": {"type": "card", "card": _card(shown.behaviour)},
+        "payment_method_details": _method(shown.behaviour),
         "refunded": shown.captured and shown.amount_refunded == shown.amount_captured,
         "status": "succeeded" if shown.paid else "failed",
     }
+
+
+def _method(shown: Behaviour) -> Json:
+    if shown.brand is None:
+        account: Json = {"bank_name": "STRIPE TEST BANK", "last4": shown.last4}
+        return {"type": "us_bank_account", "us_bank_account": account}
+    return {"type": "card", "card": _card(shown)}
 
 
 def _card(shown: Behaviour) -> Json:
@@ -129,13 +134,11 @@ def payment_method(shown: Charge) -> Json:
         "id": _payment_method_id(shown.payment_id),
         "object": "payment_method",
         "billing_details": _NO_BILLING_DETAILS,
-        "card": _card(shown.behaviour),
         "created": shown.created,
         "customer": None,
         "livemode": False,
         "metadata": {},
-        "type": "card",
-    }
+    } | _method(shown.behaviour)
 
 
 def _payment_method_id(payment_id: str) -> str:
@@ -163,5 +166,37 @@ def refund(shown: Refund) -> Json:
     } | failed
 
 
-def page(url: str, items: Sequence[Json], *, has_more: bool) -> Json:
-    return {"object": "list", "url": url, "has_more": has_more, "data": list(items)}
+def dispute(shown: Dispute) -> Json:
+    return {
+        "id": shown.id,
+        "object": "dispute",
+        "amount": shown.amount,
+        "balance_transactions": [],
+        "charge": shown.charge.id,
+        "created": shown.created,
+        "currency": shown.payment.currency,
+        "evidence": {name: shown.evidence.get(name) for name in EVIDENCE},
+        "evidence_details": {
+            "due_by": shown.created + _EVIDENCE_SECONDS,
+            "has_evidence": bool(shown.evidence),
+            "past_due": False,
+            "submission_count": shown.submissions,
+        },
+        "is_charge_refundable": shown.inquiry,
+        "livemode": False,
+        "metadata": {},
+        "payment_intent": shown.payment.id,
+        "reason": shown.reason,
+        "status": shown.status,
+    }
+
+
+_EVIDENCE_SECONDS = 9 * 86_400
+EVIDENCE = (
+    "access_activity_log", "billing_address", "cancellation_policy", "cancellation_policy_disclosure",
+    "cancellation_rebuttal", "customer_communication", "customer_email_address", "customer_name",
+    "customer_purchase_ip", "customer_signature", "duplicate_charge_documentation", "duplicate_charge_explanation",
+    "duplicate_charge_id", "product_description", "receipt", "refund_policy", "refund_policy_disclosure",
+    "refund_refusal_explanation", "service_date", "service_documentation", "shipping_address", "shipping_carrier",
+    "shipping_date", "shipping_documentation", "shipping_tracking_number", "uncategorized_file", "uncategorized_text",
+)  # fmt: skip

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
-from providers.simulator.faults import Reply
+from providers.simulator.faults import FaultKind, Reply
 
 Json = dict[str, object]
 Params = Mapping[str, object]
@@ -73,6 +74,27 @@ def _listed(value: object) -> object:
     return list(inner.values()) if inner and all(name.isdigit() for name in inner) else inner
 
 
+class Dialect:
+    """Stripe's 429 and 500, and where its answers carry money."""
+
+    def throttled(self) -> Reply:
+        error: Json = {"type": "invalid_request_error", "code": "rate_limit", "message": "Too many requests."}
+        limited = error_reply(Refusal(429, error))
+        return replace(limited, headers=limited.headers | {"Retry-After": "2", "Stripe-Should-Retry": "true"})
+
+    def failed(self) -> Reply:
+        return error_reply(Refusal(500, {"type": "api_error", "message": "Something went wrong on Stripe's end."}))
+
+    def falsified(self, reply: Reply, kind: FaultKind) -> Reply:
+        body = json.loads(reply.body)
+        if kind is FaultKind.WRONG_CURRENCY:
+            body["currency"] = "xts"
+        else:
+            amounts = ("amount", "amount_received", "amount_capturable")
+            body |= {name: body[name] + 1 for name in amounts if body.get(name)}
+        return replace(reply, body=json.dumps(body).encode())
+
+
 # --- Parameter checks, all before the idempotency layer ---
 
 
@@ -133,3 +155,31 @@ def mapping(params: Params, name: str) -> dict[str, str]:
 def expanded(params: Params) -> frozenset[str]:
     value = params.get("expand") or []
     return frozenset(str(item) for item in value) if isinstance(value, list) else frozenset()
+
+
+# --- Lists ---
+
+PAGE_SIZE, PAGE_SIZE_MAX = 10, 100
+
+
+def within(moment: int, window: Mapping[str, str]) -> bool:
+    tests: Mapping[str, Callable[[int], bool]] = {
+        "gt": lambda bound: moment > bound,
+        "gte": lambda bound: moment >= bound,
+        "lt": lambda bound: moment < bound,
+        "lte": lambda bound: moment <= bound,
+    }
+    return all(tests[name](integer(window, name)) for name in window if name in tests)
+
+
+def page(url: str, items: list[Json], params: Params) -> Json:
+    """Newest first, after the object `starting_after`."""
+    limit = integer(params, "limit", PAGE_SIZE)
+    if not 1 <= limit <= PAGE_SIZE_MAX:
+        raise invalid("Limit must be between 1 and 100.", param="limit", executed=False)
+    after = text(params, "starting_after")
+    ids = [item["id"] for item in items]
+    if after and after not in ids:
+        raise invalid(f"No such object: '{after}'", code="resource_missing", param="starting_after")
+    rest = items[ids.index(after) + 1 :] if after else items
+    return {"object": "list", "url": url, "has_more": len(rest) > limit, "data": rest[:limit]}

@@ -27,9 +27,8 @@ import uvloop
 
 from db import endpoints, ids, outbox, schema
 from db.database import Database, Role
-from db.endpoints import Endpoint
 from db.outbox import ClaimedDelivery, Result
-from db.records import PublishedEvent, Scope
+from db.records import Endpoint, PublishedEvent, Scope
 from db.vault import Vault
 from webhooks import signing
 from webhooks.addresses import AddressPolicy

@@ -28,9 +28,8 @@ from cryptography.x509.oid import NameOID
 
 from db import embedded, endpoints, ids, outbox
 from db.database import Database, Role
-from db.endpoints import Endpoint, EndpointState
-from db.outbox import ClaimedDelivery, DeliveryState, Result
-from db.records import PublishedEvent, Scope
+from db.outbox import ClaimedDelivery, Result
+from db.records import Delivery, DeliveryAttempt, DeliveryState, Endpoint, EndpointState, PublishedEvent, Scope
 from db.vault import CannotOpen, Vault
 from webhooks import outbound, schedule, signing
 from webhooks.addresses import AddressPolicy
@@ -208,13 +207,13 @@ class Partner:
             await outbox.publish(connection, event)
         return ids.encode("evt", event.id)
 
-    async def deliveries(self, endpoint: Endpoint) -> list[outbox.Delivery]:
+    async def deliveries(self, endpoint: Endpoint) -> list[Delivery]:
         """The oldest first."""
         async with self.app.as_partner(self.id) as connection:
             found = await outbox.page(connection, self.scope, endpoint.id, before=None, limit=100)
         return found[::-1]
 
-    async def attempts(self, delivery: outbox.Delivery) -> list[outbox.DeliveryAttempt]:
+    async def attempts(self, delivery: Delivery) -> list[DeliveryAttempt]:
         async with self.app.as_partner(self.id) as connection:
             return await outbox.attempts(connection, self.id, delivery.id)
 

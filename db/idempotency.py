@@ -8,12 +8,16 @@ from db import records
 from db.database import Connection
 from db.records import IdempotencyKey, Scope
 
-_KEY = records.columns(IdempotencyKey)
+_STORED = tuple(name for name in IdempotencyKey.__slots__ if name != "lease_left_seconds")
 
 
 async def find(connection: Connection, scope: Scope, key: str) -> IdempotencyKey | None:
+    """With the lease of its attempt, read in one statement: an answer that comes meanwhile is seen whole or not."""
     row = await connection.fetchrow(
-        f"SELECT {_KEY} FROM idempotency_keys WHERE partner_id = $1 AND livemode = $2 AND key = $3",
+        f"SELECT {', '.join(f'k.{name}' for name in _STORED)},"
+        " greatest(extract(epoch FROM a.lease_until - now())::float8, 0) AS lease_left_seconds"
+        " FROM idempotency_keys k LEFT JOIN attempts a ON a.partner_id = k.partner_id AND a.id = k.attempt_id"
+        " WHERE k.partner_id = $1 AND k.livemode = $2 AND k.key = $3",
         scope.partner_id,
         scope.livemode,
         key,

@@ -395,6 +395,8 @@ class IdempotencyKey:
     response_status: int | None
     response_body: str | None
     response_sealed: bytes | None
+    lease_left_seconds: float | None
+    """For how long somebody still works on its attempt."""
 
 
 def columns(record_class: type) -> str:

@@ -83,16 +83,6 @@ async def take(connection: Connection, partner_id: UUID, attempt_id: UUID, *, le
     return None if row is None else records.read(Attempt, row)
 
 
-async def lease_left(connection: Connection, partner_id: UUID, attempt_id: UUID) -> float:
-    """Seconds for which somebody still works on the attempt; 0 where nobody does."""
-    left: float | None = await connection.fetchval(
-        "SELECT extract(epoch FROM lease_until - now())::float8 FROM attempts WHERE partner_id = $1 AND id = $2",
-        partner_id,
-        attempt_id,
-    )
-    return max(left or 0.0, 0.0)
-
-
 async def may_resend(connection: Connection, partner_id: UUID, attempt_id: UUID) -> bool:
     """Whether the PSP still knows this attempt's key for sure, by the database's clock."""
     found: bool = await connection.fetchval(
@@ -107,6 +97,20 @@ async def due_attempts(connection: Connection, limit: int) -> list[tuple[UUID, U
         "SELECT partner_id, id FROM attempts WHERE next_check_at <= now() ORDER BY next_check_at LIMIT $1", limit
     )
     return [(row["partner_id"], row["id"]) for row in rows]
+
+
+async def abandoned(connection: Connection, seconds: float, limit: int) -> list[tuple[UUID, UUID, bool]]:
+    """(partner, transaction, livemode) of charges that have waited for their customer this long; as the worker."""
+    rows = await connection.fetch(
+        "SELECT a.partner_id, a.transaction_id, t.livemode FROM attempts a"
+        " JOIN transactions t ON t.partner_id = a.partner_id AND t.id = a.transaction_id"
+        " WHERE a.operation = 'charge' AND a.state = 'waiting' AND a.next_check_at IS NOT NULL"
+        " AND a.created_at < now() - make_interval(secs => $1) AND t.status = 'requires_action'"
+        " ORDER BY a.created_at LIMIT $2",
+        seconds,
+        limit,
+    )
+    return [(row["partner_id"], row["transaction_id"], row["livemode"]) for row in rows]
 
 
 async def open_attempts(connection: Connection) -> list[tuple[str, str, int, float]]:
@@ -125,3 +129,23 @@ async def events(connection: Connection, partner_id: UUID, transaction_id: UUID)
         transaction_id,
     )
     return [records.read(TransactionEvent, row) for row in rows]
+
+
+async def owner_of_open(connection: Connection, transaction_id: UUID) -> UUID | None:
+    """The partner of a transaction with an open attempt, as the worker: support knows the id only."""
+    owner: UUID | None = await connection.fetchval(
+        "SELECT partner_id FROM attempts WHERE transaction_id = $1 AND next_check_at IS NOT NULL LIMIT 1",
+        transaction_id,
+    )
+    return owner
+
+
+async def offline_open(connection: Connection, providers: list[str], limit: int) -> list[Attempt]:
+    """Attempts that wait for a person, oldest first, over all partners; as the worker."""
+    rows = await connection.fetch(
+        f"SELECT {_ATTEMPT} FROM attempts WHERE provider = ANY ($1) AND state = 'waiting' AND finished_at IS NULL"
+        " AND next_check_at IS NOT NULL ORDER BY created_at LIMIT $2",
+        providers,
+        limit,
+    )
+    return [records.read(Attempt, row) for row in rows]

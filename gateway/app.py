@@ -53,8 +53,8 @@ def _doors(runtime: Runtime) -> list[Route]:
         runtime.database, runtime.accounts.opened, telemetry.notification_received, wake=runtime.notified.set
     )
     return [
-        Route("/webhooks/{provider}/{account}", inbound, methods=["POST"]),
-        Route("/return/{reference}", Returns(runtime), methods=["GET"]),
+        Route("/webhooks/{provider}/{account}", inbound.receive, methods=["POST"]),
+        Route("/return/{reference}", Returns(runtime).come_back, methods=["GET"]),
     ]
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import socket
 
 import click
+from starlette.applications import Starlette
 
 from gateway import listener
 from gateway.cli_terminal import plainly
@@ -17,6 +19,13 @@ from providers.simulator import SIMULATORS
 @plainly
 def simulator(*, provider: str, port: int) -> None:
     """Run the simulator of one PSP on loopback until SIGTERM or SIGINT. It forgets everything when it ends."""
-    server = listener.server(SIMULATORS[provider](), listener.bind("127.0.0.1", port))
-    click.echo(f"http://127.0.0.1:{server.port}")
-    listener.run_loop(listener.run([server], stop_on=(signal.SIGTERM, signal.SIGINT)))
+    listening = listener.bind("127.0.0.1", port)
+    click.echo(f"http://127.0.0.1:{listening.getsockname()[1]}")
+    listener.run_loop(_run(SIMULATORS[provider](), listening))
+
+
+async def _run(app: Starlette, listening: socket.socket) -> None:
+    try:
+        await listener.run([listener.server(app, listening)], stop_on=(signal.SIGTERM, signal.SIGINT))
+    finally:
+        await app.state.notifier.aclose()

@@ -60,9 +60,12 @@ class Settings:
     failed_auth_per_minute: int = 50
     """Per client address, below the default 100 requests a minute of a partner that does hold a key."""
     webhook_allow_http: bool = False
+    """http://localhost and http://127.0.0.1 on any port, for development."""
     webhook_allow_private: bool = False
-    lease_seconds: int = 60
-    """How long a charge or delivery belongs to the process that took it: a call's 25 s, twice, and some rest."""
+    lease_seconds: int = 45
+    """How long an attempt belongs to the process that took it: a PSP's 25 s, and time to write the outcome."""
+    action_seconds: int = 86_400
+    """How long a payment waits for its customer (3-D Secure, wallet approval) before it is given up."""
     shutdown_seconds: int = 30
     log_level: str = "INFO"
     security_contact: str | None = None
@@ -191,6 +194,7 @@ _VARIABLES: Mapping[str, Callable[[str], Any]] = {
     "webhook_allow_http": _flag,
     "webhook_allow_private": _flag,
     "lease_seconds": _whole(30, 600),
+    "action_seconds": _whole(60, 604_800),
     "shutdown_seconds": _whole(1, 600),
     "log_level": _level,
     "security_contact": _url("https", "mailto"),

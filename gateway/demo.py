@@ -20,6 +20,7 @@ from pathlib import Path
 from uuid import UUID
 
 import click
+from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from db import embedded, ids, provider_accounts, schema
@@ -143,7 +144,7 @@ async def _opened(
     )
     async with AsyncExitStack() as stack:
         screen.say("Starting the PSP simulators")
-        simulators = {name: await _served(stack, create()) for name, create in SIMULATORS.items()}
+        simulators = {name: await _simulated(stack, create()) for name, create in SIMULATORS.items()}
         memory = await _seeded(settings, memory, simulators)
         _remember(directory, memory)
         screen.say("Starting the API and the worker")
@@ -154,6 +155,7 @@ async def _opened(
         api.wake_deliverer = background.wake_deliverer = delivering.wake
         api.notified = background.notified
         base_url = await _served(stack, create_app(api), listening)
+        await tour.direct_notifications(base_url, simulators, memory.accounts)
         working = asyncio.create_task(worker.work(background, delivering, stop))
         stack.push_async_callback(_ended, working, stop)
         receiver = tour.Receiver()
@@ -174,6 +176,11 @@ async def _served(stack: AsyncExitStack, app: ASGIApp, listening: socket.socket 
 
     stack.push_async_callback(end)
     return f"http://127.0.0.1:{server.port}"
+
+
+async def _simulated(stack: AsyncExitStack, app: Starlette) -> str:
+    stack.push_async_callback(app.state.notifier.aclose)
+    return await _served(stack, app)
 
 
 async def _ended(working: asyncio.Task[None], stop: asyncio.Event) -> None:
@@ -197,15 +204,21 @@ async def _seeded(settings: Settings, memory: Memory, simulators: dict[str, str]
         for name, base_url in simulators.items():
             if name in accounts:
                 async with database.as_system() as connection:
-                    await provider_accounts.move(connection, UUID(accounts[name]), base_url)
+                    await provider_accounts.move(connection, _account_id(accounts[name]), base_url)
             else:
                 account = await desk.add_account(
                     provider=name, livemode=False, credentials=CREDENTIALS[name], base_url=base_url
                 )
-                accounts[name] = str(account.id)
+                accounts[name] = ids.encode("pac", account.id)
         return replace(memory, accounts=accounts)
     finally:
         await database.close()
+
+
+def _account_id(text: str) -> UUID:
+    account_id = ids.decode("pac", text)
+    assert account_id is not None, "demo.json was edited"
+    return account_id
 
 
 async def _registered(base_url: str, memory: Memory, receiver: tour.Receiver, receiver_url: str) -> Memory:

@@ -7,7 +7,7 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import click
@@ -78,6 +78,14 @@ class Receiver:
             self._events = [*self._events[-999:], json.loads(body)]
             self._came.notify_all()
         return Response(status_code=204)
+
+
+async def direct_notifications(base_url: str, simulators: Mapping[str, str], accounts: Mapping[str, str]) -> None:
+    """Tell each simulated PSP where its account's notifications go."""
+    async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False) as client:
+        for name, url in simulators.items():
+            address = f"{base_url}/webhooks/{name}/{accounts[name]}"
+            (await client.post(f"{url}/_simulator/webhooks", json={"url": address})).raise_for_status()
 
 
 async def register(base_url: str, api_key: str, url: str, endpoint_id: str) -> Json:

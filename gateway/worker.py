@@ -17,11 +17,12 @@ from gateway import doctor, listener, metrics, runtime, telemetry
 from gateway.api.webhooks import endpoint_body
 from gateway.config import Settings
 from gateway.runtime import Runtime
-from gateway.transactions import provider_events, recovery, representation
+from gateway.transactions import followups, provider_events, recovery, representation
 from webhooks.outbound import Deliverer
 from webhooks.posting import Poster
 
 RESOLVE_SECONDS = 1.0
+EXPIRE_SECONDS = 15.0
 NOTIFIED_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0
@@ -45,6 +46,7 @@ async def work(opened: Runtime, delivering: Deliverer, stop: asyncio.Event) -> N
         group.create_task(_apply_notifications(opened, stop))
         for job, seconds in (
             (recovery.resolve_due, RESOLVE_SECONDS),
+            (followups.expire_due, EXPIRE_SECONDS),
             (_gauge, GAUGE_SECONDS),
             (_keep_house, HOUSE_SECONDS),
         ):

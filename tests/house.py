@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from db import ids
 from db.database import Database, Role
 from gateway import listener, partners, runtime, worker
 from gateway.app import create_app
@@ -140,7 +141,7 @@ class House:
             **{"lease_seconds": 30, "shutdown_seconds": 5} | settings,
         )
         async with AsyncExitStack() as stack:
-            simulators = {name: await serve(stack, create()) for name, create in SIMULATORS.items()}
+            simulators = {name: await _simulated(stack, create()) for name, create in SIMULATORS.items()}
             receiver = Receiver()
             receiver_url = await serve(stack, receiver.app)
             api = await _running(stack, told)
@@ -160,8 +161,24 @@ class House:
                 stack=stack,
             )
             for name, url in simulators.items():
-                await house.desk.add_account(provider=name, livemode=False, credentials=CREDENTIALS[name], base_url=url)
+                await house.account(name, url)
+            await house.desk.add_account(provider="manual", livemode=False, credentials={})
             yield house
+
+    async def account(self, provider: str, url: str, *, partner_id: UUID | None = None) -> str:
+        """An account at a simulator, which from now on notifies us about it; its id."""
+        made = await self.desk.add_account(
+            provider=provider,
+            livemode=False,
+            credentials=CREDENTIALS[provider],
+            base_url=url,
+            partner_id=partner_id,
+        )
+        account_id = ids.encode("pac", made.id)
+        address = f"{self.base_url}/webhooks/{provider}/{account_id}"
+        answer = await self.http.post(f"{url}/_simulator/webhooks", json={"url": address})
+        assert answer.status_code == 204, answer.text
+        return account_id
 
     async def partner(
         self, *, rate_limit: int = 100_000, scopes: tuple[str, ...] = ALL_SCOPES, livemode: bool = False
@@ -217,6 +234,11 @@ async def serve(stack: AsyncExitStack, app: ASGIApp, listening: socket.socket | 
 
     stack.push_async_callback(end)
     return f"http://127.0.0.1:{server.port}"
+
+
+async def _simulated(stack: AsyncExitStack, app: Starlette) -> str:
+    stack.push_async_callback(app.state.notifier.aclose)
+    return await serve(stack, app)
 
 
 async def _running(stack: AsyncExitStack, settings: Settings) -> Runtime:

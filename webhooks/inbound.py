@@ -53,7 +53,7 @@ class Inbound:
     wake: Callable[[], None]
     clock: Callable[[], float] = time.time
 
-    async def __call__(self, request: Request) -> Response:
+    async def receive(self, request: Request) -> Response:
         named = request.path_params["provider"]
         provider = (
             named if named in PROVIDERS else "unknown"

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.api import body, exchange
+from gateway.api import body, card_data, exchange
 from gateway.api.body import RequestModel
 from gateway.api.calls import Answer, Call, Principal
 from gateway.api.errors import Problem
@@ -48,7 +48,6 @@ class Dispatch:
         key = idempotency_key(given) if route.keyed or (given is not None and route.method == "POST") else None
         query = _read_query(route, scope["query_string"])
         value, model = await _read_body(route, receive, headers)
-        agent = headers.get(b"user-agent")
         return Call(
             runtime=self.runtime,
             principal=current.principal,
@@ -59,7 +58,7 @@ class Dispatch:
             fingerprint=body.fingerprint(route.method, scope["path"], value),
             request_id=current.request_id,
             ip_address=current.ip_address,
-            user_agent=agent.decode("ascii", "replace")[:_HEADER_TEXT_MAX] if agent else None,
+            user_agent=_user_agent(headers.get(b"user-agent")),
         )
 
 
@@ -74,6 +73,12 @@ def idempotency_key(given: bytes | None) -> str:
         raise Problem("idempotency_key_invalid")
     body.inspect({"Idempotency-Key": key})
     return key
+
+
+def _user_agent(given: bytes | None) -> str | None:
+    """What the audit log keeps of it: text of a bounded length, and no card number whoever wrote one there."""
+    text = given.decode("ascii", "replace")[:_HEADER_TEXT_MAX] if given else None
+    return None if text is None or card_data.holds_card_number(text) else text
 
 
 def _choose(match: Match, method: str) -> Route:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from db import ids
 from gateway import telemetry
-from gateway.api import addresses
+from gateway.api import addresses, card_data
 from gateway.api.calls import Answer, Principal
 from gateway.config import Network
 
@@ -128,7 +128,7 @@ def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _request_id(given: bytes | None) -> str:
-    if given is not None and _CLIENT_REQUEST_ID.fullmatch(given):
+    if given is not None and _CLIENT_REQUEST_ID.fullmatch(given) and not card_data.holds_card_number(given.decode()):
         return given.decode()
     return ids.encode("req", ids.new())
 

@@ -24,7 +24,7 @@ class Returns:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
 
-    async def __call__(self, request: Request) -> Response:
+    async def come_back(self, request: Request) -> Response:
         named = self._runtime.parse_reference(request.path_params["reference"])
         if named is None:
             raise NotFound

@@ -202,7 +202,7 @@ def _tokens(body: CreateTransaction) -> dict[str, str]:
         if body.provider is None:
             raise invalid("provider", "is required beside payment_method.token: a token is valid at one provider only")
         return {body.provider: method.token}
-    if method.type == "card" and not method.tokens:
+    if method.type == "card" and not method.tokens and body.provider is None:
         raise invalid("payment_method.tokens", "is required for a card")
     return method.tokens or {}
 

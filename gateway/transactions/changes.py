@@ -207,8 +207,7 @@ def _cancelled(snapshot: Snapshot, outcome: Outcome, at: datetime) -> Change:
     transaction, attempt = snapshot.transaction, snapshot.attempt
     match outcome:
         case Approved():
-            after = replace(_to(transaction, S.CANCELLED), processed_at=at)
-            line = _line(after, E.PAYMENT_CANCELLED, outcome, "transaction.cancelled")
+            after, line = _ended(snapshot, outcome, at)
             change = _finished(after, attempt, AttemptState.SUCCEEDED, outcome, (line,), at)
             given_up = tuple(
                 replace(other, state=AttemptState.CANCELLED_CONFIRMED, finished_at=at, updated_at=at)
@@ -227,6 +226,16 @@ def _cancelled(snapshot: Snapshot, outcome: Outcome, at: datetime) -> Change:
             return _undecided(transaction, attempt, None, outcome, E.CANCEL_PROCESSING, None, at)
         case _:
             assert_never(outcome)
+
+
+def _ended(snapshot: Snapshot, outcome: Approved, at: datetime) -> tuple[Transaction, Happened]:
+    """Cancelled as it was asked; failed where the customer had let the time run out."""
+    if (snapshot.attempt.routing or {}).get("because") != "expired":
+        after = replace(_to(snapshot.transaction, S.CANCELLED), processed_at=at)
+        return after, _line(after, E.PAYMENT_CANCELLED, outcome, "transaction.cancelled")
+    after = _with_failure(_to(snapshot.transaction, S.FAILED), failures.ACTION_EXPIRED)
+    after = replace(after, failed_at=at)
+    return after, _line(after, E.PAYMENT_FAILED, outcome, "transaction.failed")
 
 
 def _refunded(transaction: Transaction, attempt: Attempt, refund: Refund, outcome: Outcome, at: datetime) -> Change:

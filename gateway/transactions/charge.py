@@ -132,6 +132,7 @@ async def _answered_before(runtime: Runtime, caller: Caller) -> Answered | None:
 
 
 async def _late_repeat(runtime: Runtime, connection: Connection, caller: Caller) -> Answered | None:
+    assert caller.key is not None
     transaction = await transactions.by_key(connection, caller.scope, caller.key)
     if transaction is None:
         return None

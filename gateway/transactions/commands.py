@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Literal
 from uuid import UUID
 
 from db.records import CaptureMode, RefundReason, Scope
@@ -16,11 +17,12 @@ class NotFound(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Who asks, under which idempotency key, and what the audit log keeps of it."""
+    """Who asks, under which idempotency key, and what the audit log keeps of them."""
 
     scope: Scope
     actor: str
-    key: str
+    key: str | None
+    """None for what the gateway does by itself: it is asked for once, by one worker."""
     fingerprint: bytes
     request_id: str | None = None
     ip_address: str | None = None
@@ -64,6 +66,8 @@ class Capture:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cancel:
     transaction_id: UUID
+    because: Literal["requested", "expired"] = "requested"
+    """`expired`: the customer did not come back in time; the payment then has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,14 +37,17 @@ _DEFAULT = "The payment was declined."
 """Also for lost, stolen and suspected cards: the customer at the till must not learn which."""
 
 
+ACTION_EXPIRED = Failure(
+    error_code="action_expired",
+    error_message="The customer did not complete the payment in time. Nothing was charged.",
+    advice="retry_later",
+)
+
+
 def of_charge(outcome: Declined | Rejected | NotSent, method: str) -> Failure:
     match outcome:
         case Declined(code="action_expired"):
-            return Failure(
-                error_code="action_expired",
-                error_message="The customer did not complete the payment in time. Nothing was charged.",
-                advice="retry_later",
-            )
+            return ACTION_EXPIRED
         case Declined():
             return Failure(
                 error_code="card_declined" if method == "card" else "payment_declined",

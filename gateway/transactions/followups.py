@@ -21,9 +21,11 @@ from db.records import (
     AttemptState,
     Refund,
     RefundStatus,
+    Scope,
     Transaction,
     TransactionEventType,
 )
+from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import changes, commands, idempotency, journal, recovery, representation, sending, states
 from gateway.transactions.changes import Change, Happened, Snapshot
@@ -52,6 +54,9 @@ class Refused(Exception):
         super().__init__("the payment service provider refused")
         self.snapshot = snapshot
 
+
+EXPIRE_MAX = 20
+"""Abandoned charges ended in one round: each is a call to a PSP."""
 
 Begun = tuple[Snapshot, Provider]
 Opening = Callable[[Transaction, tuple[Attempt, ...], Provider], tuple[Snapshot, Change]]
@@ -96,9 +101,25 @@ async def cancel(runtime: Runtime, caller: Caller, command: commands.Cancel) -> 
         )
         request = adapter.prepare(ask)
         attempt = _attempt(runtime, caller, transaction, len(attempts) + 1, attempt_id, request)
+        attempt = replace(attempt, routing={"because": command.because})
         return _opened(runtime, transaction, attempts, attempt, TransactionEventType.CANCEL_INITIATED)
 
     return await _follow(runtime, caller, command.transaction_id, opening)
+
+
+async def expire_due(runtime: Runtime) -> int:
+    """Give up charges whose customer did not come back in time, as the worker; the number looked at."""
+    async with runtime.database.as_system() as connection:
+        due = await transactions.abandoned(connection, runtime.settings.action_seconds, EXPIRE_MAX)
+    for partner_id, transaction_id, livemode in due:
+        caller = Caller(scope=Scope(partner_id, livemode), actor="paygate:expiry", key=None, fingerprint=b"")
+        command = commands.Cancel(transaction_id=transaction_id, because="expired")
+        try:
+            await cancel(runtime, caller, command)
+        except (states.InvalidState, NotFound, Refused, ProviderUnavailable) as error:
+            # It moved on meanwhile, or the PSP cannot be told now: the next round looks again.
+            telemetry.log("not expired", transaction_id=transaction_id, reason=type(error).__name__)
+    return len(due)
 
 
 async def refund(runtime: Runtime, caller: Caller, command: commands.Refund) -> Answered:
@@ -183,7 +204,7 @@ async def _earlier(runtime: Runtime, caller: Caller) -> Answered | idempotency.U
         before = await idempotency.earlier(connection, caller)
         if before is not None:
             return before
-        late = await refunds.by_key(connection, caller.scope, caller.key)
+        late = await refunds.by_key(connection, caller.scope, caller.key) if caller.key else None
     if late is None:
         return None
     body = representation.refund_body(late, places=runtime.places(late.currency))

@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass
 from uuid import UUID
 
-from db import idempotency, transactions
+from db import idempotency
 from db.database import Connection
 from gateway.transactions.commands import Caller
+
+ASK_AGAIN_SECONDS = 5.0
+"""At most: most first requests end within a second, though their lease is longer."""
 
 
 class KeyReused(Exception):
@@ -44,7 +47,7 @@ class Unanswered:
 
 async def earlier(connection: Connection, caller: Caller) -> Answered | Unanswered | None:
     """What the key of this call led to before, None where it is new. Raises `KeyReused` and `InProgress`."""
-    found = await idempotency.find(connection, caller.scope, caller.key)
+    found = await idempotency.find(connection, caller.scope, caller.key) if caller.key is not None else None
     if found is None:
         return None
     if found.fingerprint != caller.fingerprint:
@@ -53,7 +56,6 @@ async def earlier(connection: Connection, caller: Caller) -> Answered | Unanswer
         return Answered(status=found.response_status, body=found.response_body or "", replayed=True)
     assert found.transaction_id is not None
     assert found.attempt_id is not None
-    left = await transactions.lease_left(connection, caller.scope.partner_id, found.attempt_id)
-    if left > 0:
-        raise InProgress(math.ceil(min(left, 5.0)))
+    if found.lease_left_seconds:
+        raise InProgress(math.ceil(min(found.lease_left_seconds, ASK_AGAIN_SECONDS)))
     return Unanswered(transaction_id=found.transaction_id, attempt_id=found.attempt_id)

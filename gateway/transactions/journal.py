@@ -53,15 +53,8 @@ async def begin(
         "check_in_seconds": runtime.settings.lease_seconds,
         "resend_seconds": runtime.accounts.resend_seconds(after.attempt.provider),
     }
-    step["claim"] = {
-        "livemode": caller.scope.livemode,
-        "key": caller.key,
-        "fingerprint": f"\\x{caller.fingerprint.hex()}",
-        "transaction_id": after.transaction.id,
-        "refund_id": after.refund.id if after.refund else None,
-        "attempt_id": after.attempt.id,
-        "expires_at": runtime.clock() + KEEP_ANSWERS,
-    }
+    if caller.key is not None:
+        step["claim"] = _claim(runtime, caller, after)
     step["audit"] = [records.row(_audit(caller, after, runtime))]
     if snapshot.transaction.version:
         step["guard"] = {"transaction_id": after.transaction.id, "version": snapshot.transaction.version}
@@ -70,8 +63,21 @@ async def begin(
     return after
 
 
+def _claim(runtime: Runtime, caller: Caller, after: Snapshot) -> dict[str, Any]:
+    return {
+        "livemode": caller.scope.livemode,
+        "key": caller.key,
+        "fingerprint": f"\\x{caller.fingerprint.hex()}",
+        "transaction_id": after.transaction.id,
+        "refund_id": after.refund.id if after.refund else None,
+        "attempt_id": after.attempt.id,
+        "expires_at": runtime.clock() + KEEP_ANSWERS,
+    }
+
+
 async def begun(runtime: Runtime, caller: Caller, attempt_id: UUID) -> bool:
     """After a lost acknowledgement: did our `begin` reach the disk? Asked of a fresh connection, never re-inserted."""
+    assert caller.key is not None
     async with runtime.database.as_partner(caller.scope.partner_id) as connection:
         found = await idempotency.find(connection, caller.scope, caller.key)
     return found is not None and found.attempt_id == attempt_id

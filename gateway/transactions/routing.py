@@ -73,6 +73,8 @@ def _why_not(charge: Charge, candidate: Candidate) -> str | None:
     able = candidate.capabilities
     if charge.provider is not None and candidate.provider != charge.provider:
         return f"the request names {charge.provider}"
+    if able.offline and charge.provider is None:
+        return "takes offline payments, which a request must name"
     if charge.method not in able.methods:
         return f"does not take {charge.method}"
     if able.currencies is not None and charge.currency not in able.currencies:

@@ -83,6 +83,12 @@ def test_an_account_that_cannot_take_a_charge_says_why(charge: Charge, candidate
     assert plan.explained()["exclusions"][0]["reason"] == reason
 
 
+def test_an_offline_account_is_taken_only_where_the_request_names_it() -> None:
+    offline = a_candidate("manual", tokenless_methods=frozenset({"card"}), offline=True)
+    assert routing.plan(a_charge(tokens={}), [offline]).order == ()
+    assert routing.plan(a_charge(tokens={}, provider="manual"), [offline]).order == (offline,)
+
+
 def test_a_redirect_method_needs_no_token() -> None:
     able = a_candidate(methods=frozenset({"e_wallet"}))
     assert routing.plan(a_charge(method="e_wallet", tokens={}), [able]).order == (able,)

@@ -306,6 +306,7 @@ CREATE INDEX transactions_email ON transactions (partner_id, lower(customer_emai
 CREATE INDEX transactions_metadata ON transactions USING gin (metadata jsonb_path_ops) WHERE metadata <> '{}';
 CREATE TRIGGER updated_at BEFORE UPDATE ON transactions FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 CALL isolate_partners('transactions');
+CREATE POLICY find_abandoned ON transactions FOR SELECT TO paygate_worker USING (status = 'requires_action');
 GRANT SELECT, INSERT, UPDATE ON transactions TO paygate_app, paygate_worker;
 GRANT SELECT ON transactions TO paygate_operator;
 

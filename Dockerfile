@@ -9,7 +9,7 @@ RUN /app/bin/uv pip install --python /app --no-cache --no-deps --compile-bytecod
 FROM python:3.11-slim
 RUN useradd --system --create-home --uid 10001 paygate
 COPY --from=build /app /app
-ENV PATH="/app/bin:$PATH" PYTHONUNBUFFERED=1
+ENV PATH="/app/bin:$PATH" PYTHONUNBUFFERED=1 PAYGATE_HOST=0.0.0.0 PAYGATE_METRICS_HOST=0.0.0.0
 USER paygate
 WORKDIR /home/paygate
 ENTRYPOINT ["paygate"]

@@ -131,6 +131,12 @@ async def events(connection: Connection, partner_id: UUID, transaction_id: UUID)
     return [records.read(TransactionEvent, row) for row in rows]
 
 
+async def reviews_open(connection: Connection) -> int:
+    """Transactions that a person must look at, over all partners; as the worker."""
+    count: int = await connection.fetchval("SELECT count(*) FROM transactions WHERE needs_review")
+    return count
+
+
 async def owner_of_open(connection: Connection, transaction_id: UUID) -> UUID | None:
     """The partner of a transaction with an open attempt, as the worker: support knows the id only."""
     owner: UUID | None = await connection.fetchval(

@@ -17,5 +17,5 @@ from gateway.cli_terminal import json_option, plainly
 @json_option
 @plainly
 def demo(*, port: int, data: Path | None, as_json: bool) -> None:
-    """Run everything on this machine: database, API, worker, console and simulators of the three PSPs."""
+    """Run everything on this machine: database, API, worker and simulated PSPs. Loosens nothing elsewhere."""
     sys.exit(everything.run(port=port, data=data, as_json=as_json))

@@ -15,6 +15,7 @@ from gateway.cli_terminal import IdType, json_option, settings, show, waiting
 from gateway.transactions import offline
 from gateway.transactions.commands import NotFound
 from providers import PROVIDERS
+from providers.contract import Prepared
 
 LIST_MAX = 1_000
 
@@ -84,6 +85,6 @@ def _row(attempt: Attempt) -> dict[str, object]:
         "transaction": ids.encode("txn", attempt.transaction_id),
         "operation": attempt.operation,
         "refund": attempt.refund_id and ids.encode("rfd", attempt.refund_id),
-        "amount": attempt.amount,
+        "amount": f"{attempt.amount:f} {Prepared.from_json(attempt.request).currency}",
         "since": attempt.created_at,
     }

@@ -99,7 +99,13 @@ def keys() -> None:
 @keys.command("create")
 @click.option("--partner", type=PARTNER, required=True)
 @mode_option
-@click.option("--scope", "scopes", type=click.Choice([*KeyScope]), multiple=True, help="Repeatable; default: all.")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice([scope.value for scope in KeyScope]),
+    multiple=True,
+    help="Repeatable; default: all.",
+)
 @click.option("--name")
 @click.option("--expires-in-days", type=click.IntRange(1, 3650))
 @json_option

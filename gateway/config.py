@@ -59,9 +59,8 @@ class Settings:
     """Whose `X-Forwarded-For` is believed; empty: nobody's."""
     failed_auth_per_minute: int = 50
     """Per client address, below the default 100 requests a minute of a partner that does hold a key."""
-    webhook_allow_http: bool = False
-    """http://localhost and http://127.0.0.1 on any port, for development."""
-    webhook_allow_private: bool = False
+    webhook_allow_loopback: bool = False
+    """Webhook endpoints at http://localhost and http://127.0.0.1: for a developer's machine only."""
     lease_seconds: int = 45
     """How long an attempt belongs to the process that took it: a PSP's 25 s, and time to write the outcome."""
     action_seconds: int = 86_400
@@ -191,8 +190,7 @@ _VARIABLES: Mapping[str, Callable[[str], Any]] = {
     "allowed_hosts": _names,
     "trusted_proxies": _networks,
     "failed_auth_per_minute": _whole(1, 10_000),
-    "webhook_allow_http": _flag,
-    "webhook_allow_private": _flag,
+    "webhook_allow_loopback": _flag,
     "lease_seconds": _whole(30, 600),
     "action_seconds": _whole(60, 604_800),
     "shutdown_seconds": _whole(1, 600),

@@ -31,7 +31,6 @@ from gateway.app import create_app
 from gateway.config import Settings
 from gateway.tour import Screen
 from providers.simulator import SIMULATORS
-from webhooks.addresses import AddressPolicy
 
 DIRECTORY = Path(".paygate")
 RATE_LIMIT_PER_MINUTE = 10_000
@@ -140,6 +139,7 @@ async def _opened(
         database_url=server.url(),
         secret_keys={KEY_VERSION: bytes.fromhex(memory.secret_key)},
         port=listening.getsockname()[1],
+        webhook_allow_loopback=True,
         shutdown_seconds=SHUTDOWN_SECONDS,
     )
     async with AsyncExitStack() as stack:
@@ -150,7 +150,6 @@ async def _opened(
         screen.say("Starting the API and the worker")
         api = await stack.enter_async_context(runtime.opened(settings, Role.APP))
         background = await stack.enter_async_context(runtime.opened(settings, Role.WORKER))
-        api.address_policy = background.address_policy = AddressPolicy(allow_loopback_http=True)
         delivering = await stack.enter_async_context(worker.deliverer(background))
         api.wake_deliverer = background.wake_deliverer = delivering.wake
         api.notified = background.notified
@@ -265,6 +264,6 @@ def _remember(directory: Path, memory: Memory) -> None:
 
 
 CREDENTIALS: dict[str, dict[str, object]] = {
-    "stripe": {"api_key": "sk_test_paygatedemo", "webhook_secrets": []},
+    "stripe": {"api_key": "sk_test_paygatedemo", "webhook_secrets": ["whsec_simulated"]},
 }
 """Any will do: the simulators let every test key in."""

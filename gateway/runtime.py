@@ -186,7 +186,7 @@ async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
             accounts=Accounts(database, vault, doorway),
             currencies=known,
             public_url=settings.public_url or f"http://{settings.host}:{settings.port}",
-            address_policy=AddressPolicy(allow_loopback_http=settings.webhook_allow_http),
+            address_policy=AddressPolicy(allow_loopback_http=settings.webhook_allow_loopback),
         )
         yield runtime
         await runtime.drain(settings.shutdown_seconds)

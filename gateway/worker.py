@@ -115,9 +115,12 @@ async def _gauge(opened: Runtime) -> None:
     async with opened.database.as_system() as connection:
         due, age = await outbox.backlog(connection)
         attempts = await transactions.open_attempts(connection)
+        reviews = await transactions.reviews_open(connection)
     telemetry.deliveries_due.set(due)
     telemetry.deliveries_age.set(age)
+    telemetry.reviews_open.set(reviews)
     telemetry.attempts_open.clear()
+    telemetry.attempts_age.clear()
     for provider, state, count, oldest in attempts:
         telemetry.attempts_open.labels(provider, state).set(count)
         telemetry.attempts_age.labels(provider, state).set(oldest)

@@ -30,12 +30,13 @@ from gateway.config import Settings
 from gateway.runtime import Runtime
 from providers.simulator import SIMULATORS
 from tests import invariants
-from webhooks.addresses import AddressPolicy
 
 Json = dict[str, Any]
 WAIT_SECONDS = 20.0
 """Bound on waiting for something that must happen; never a measure of speed."""
-CREDENTIALS: Mapping[str, Mapping[str, object]] = {"stripe": {"api_key": "sk_test_simulated", "webhook_secrets": []}}
+CREDENTIALS: Mapping[str, Mapping[str, object]] = {
+    "stripe": {"api_key": "sk_test_simulated", "webhook_secrets": ["whsec_simulated"]}
+}
 ALL_SCOPES = ("transactions:read", "transactions:write", "refunds:write", "webhooks:write")
 
 
@@ -138,6 +139,7 @@ class House:
             database_url=database_url,
             secret_keys={1: os.urandom(32)},
             port=listening.getsockname()[1],
+            webhook_allow_loopback=True,
             **{"lease_seconds": 30, "shutdown_seconds": 5} | settings,
         )
         async with AsyncExitStack() as stack:
@@ -245,7 +247,6 @@ async def _running(stack: AsyncExitStack, settings: Settings) -> Runtime:
     """The API's runtime, with a worker at work beside it."""
     api = await stack.enter_async_context(runtime.opened(settings, Role.APP))
     background = await stack.enter_async_context(runtime.opened(settings, Role.WORKER))
-    api.address_policy = background.address_policy = AddressPolicy(allow_loopback_http=True)
     delivering = await stack.enter_async_context(worker.deliverer(background))
     api.wake_deliverer = background.wake_deliverer = delivering.wake
     api.notified = background.notified

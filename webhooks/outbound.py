@@ -135,7 +135,7 @@ class Deliverer:
             return []
         recorded = await outbox.record(connection, results)
         if recorded.fenced:
-            _log.warning("results of lost leases dropped", extra={"count": recorded.fenced})
+            _log.warning("results of lost leases dropped", extra={"fields": {"count": recorded.fenced}})
         for endpoint in recorded.disabled:
             await outbox.publish(connection, self._announce(endpoint))
         return list(recorded.disabled)
@@ -163,7 +163,7 @@ class Deliverer:
     def _back_off(self, loss: Exception) -> None:
         """Results stay for the next turn: recording one twice changes nothing. Claims that were lost are leased out."""
         if not self._database_lost:
-            _log.warning("database lost: %s", loss)
+            _log.warning("database lost", extra={"fields": {"reason": type(loss).__name__}})
         self._database_lost = True
         self._pause_seconds = min(2 * self._pause_seconds, self._limits.poll_max_seconds)
 
@@ -189,7 +189,7 @@ class Deliverer:
                 return
             except (Unavailable, CommitUncertain) as loss:
                 self._back_off(loss)
-        _log.warning("stopped without recording %d tries", len(results))
+        _log.warning("stopped without recording tries", extra={"fields": {"count": len(results)}})
 
     def _start(self, delivery: ClaimedDelivery) -> None:
         attempt = asyncio.create_task(self._try(delivery))
@@ -215,9 +215,14 @@ class Deliverer:
         self._results.append(result)
         if result.error is not None:
             _log.info(
-                "delivery failed: %s",
-                result.error,
-                extra=_fields(delivery.endpoint_id, delivery.id, status=result.status_code, tries=delivery.attempts),
+                "delivery failed",
+                extra=_fields(
+                    delivery.endpoint_id,
+                    delivery.id,
+                    status=result.status_code,
+                    count=delivery.attempts,
+                    reason=result.error,
+                ),
             )
         self._observe(delivery, result)
 
@@ -296,9 +301,9 @@ def _error(outcome: Answer | Failed) -> str | None:
 
 
 def _fields(endpoint_id: UUID, delivery_id: UUID | None = None, **more: object) -> dict[str, object]:
-    """Log fields: ids and numbers, never a URL, a body or a secret."""
-    delivery = {} if delivery_id is None else {"delivery": ids.encode("whd", delivery_id)}
-    return {"endpoint": ids.encode("whe", endpoint_id), **delivery, **more}
+    """Log fields (their names are the gateway's): ids and numbers, never a URL, a body or a secret."""
+    delivery = {} if delivery_id is None else {"delivery_id": ids.encode("whd", delivery_id)}
+    return {"fields": {"endpoint_id": ids.encode("whe", endpoint_id), **delivery, **more}}
 
 
 async def _cancel(*tasks: asyncio.Task[None]) -> None:

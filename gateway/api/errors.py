@@ -189,7 +189,10 @@ TRANSLATIONS: Mapping[type[Exception], Translation] = {
     NotFound: lambda _: Problem("not_found"),
     InvalidState: lambda error: Problem("invalid_state", _sentence(error.message), current_status=error.status.value),
     AmountExceeded: lambda error: Problem(
-        error.code, available=representation.money(error.available, error.places), currency=error.currency
+        error.code,
+        f"{representation.money(error.available, error.places)} {error.currency} is available.",
+        available=representation.money(error.available, error.places),
+        currency=error.currency,
     ),
     followups.Refused: lambda error: Problem(
         "invalid_state",

@@ -16,6 +16,7 @@ from uuid import UUID
 from db import idempotency, ids, records, refunds, transactions
 from db.database import CommitUncertain, Connection, Unavailable
 from db.records import AuditLog, Refund, Scope, TransactionEvent
+from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import changes, representation, states
 from gateway.transactions.changes import Change, Snapshot
@@ -99,6 +100,8 @@ async def record(runtime: Runtime, snapshot: Snapshot, outcome: Outcome, *, acto
         }
         if await _written(runtime, snapshot.transaction.partner_id, step):
             runtime.published(len([name for line in change.happened for name in line.published]))
+            if change.transaction.status is not snapshot.transaction.status:
+                telemetry.transactions.labels(change.transaction.status).inc()
             return Recorded(snapshot=snapshot.after(change), released=change.release)
         mine = snapshot.attempt.epoch
         snapshot = await read(runtime, snapshot)

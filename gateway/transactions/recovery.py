@@ -16,7 +16,7 @@ from db.records import Attempt, AttemptOperation, AttemptState
 from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import journal, sending
-from gateway.transactions.changes import Snapshot
+from gateway.transactions.changes import OUTCOME_NAMES, Snapshot
 from gateway.transactions.commands import NotFound
 from providers.contract import Outcome, Provider, Unknown
 
@@ -37,6 +37,7 @@ async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, atte
     if taken is None:
         return snapshot
     outcome = await _ask(adapter, taken, resend=resend)
+    telemetry.recoveries.labels(OUTCOME_NAMES[type(outcome)]).inc()
     recorded = await journal.record(runtime, snapshot, outcome, actor=ACTOR)
     return recorded.snapshot
 

@@ -81,7 +81,14 @@ async def test_json_that_is_no_object_is_refused(shop: Partner, content: str) ->
 
 @pytest.mark.parametrize(
     "media_type",
-    ["", "text/plain", "application/x-www-form-urlencoded", "application/xml", "application/jsonx", "multipart/form-data"],
+    [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/xml",
+        "application/jsonx",
+        "multipart/form-data",
+    ],
 )
 async def test_another_content_type_is_refused(shop: Partner, media_type: str) -> None:
     refused(await sent(shop, json.dumps(GOOD), **{"Content-Type": media_type}), 415, "unsupported_media_type")

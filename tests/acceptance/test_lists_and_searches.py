@@ -25,7 +25,11 @@ async def orders(shop: Partner) -> Orders:
     made = {
         "sold": await shop.charge(amount="10.00", reference="sold", customer=ada, metadata=red),
         "declined": await shop.charge(
-            "pm_card_visa_chargeDeclined", amount="20.00", currency="EUR", reference="declined", metadata={"color": "red"}
+            "pm_card_visa_chargeDeclined",
+            amount="20.00",
+            currency="EUR",
+            reference="declined",
+            metadata={"color": "red"},
         ),
         "held": await shop.charge(amount="500", currency="JPY", reference="held", capture="manual", customer=bob),
         "returned": await shop.charge(amount="30.00", reference="returned", metadata=blue, customer=ada),

@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from providers import PROVIDERS, contract, http
-from providers.contract import DeclineKind
+from providers.contract import Approved, DeclineKind
 from providers.simulator import stripe as stripe_simulator
 
 DECLINES_BY_KIND = tuple(DeclineKind)
@@ -46,7 +46,7 @@ def forged_anywhere(random: Random, notice: Notice, signed_headers: tuple[str, .
 
 
 def _changed(random: Random, genuine: bytes) -> bytes:
-    """Bits flipped, or something cut out, cut off, put in or doubled: never the same."""
+    """Bits flipped, or something cut out, cut off, put in or put at the end: never the same."""
     at = random.randrange(len(genuine))
     before, byte, after = genuine[:at], genuine[at], genuine[at + 1 :]
     changed = random.choice(
@@ -55,7 +55,7 @@ def _changed(random: Random, genuine: bytes) -> bytes:
             before + after,
             before,
             before + bytes([byte, random.randrange(256)]) + after,
-            genuine + genuine[at:],
+            genuine + bytes([byte]),
         )
     )
     return changed if changed != genuine else genuine[:-1]
@@ -116,6 +116,9 @@ FAR_ENDS: Mapping[str, Callable[[], FarEnd] | None] = {
     "stripe": stripe_far_end,
 }
 """Every adapter's far end; None for one that speaks to nobody."""
+
+
+WITH_FAR_END = sorted(name for name, made in FAR_ENDS.items() if made)
 
 
 def far_end(name: str) -> FarEnd:
@@ -270,3 +273,34 @@ def free_port() -> int:
 def a_charge(token: str, reference: str, *, amount: str = "10.99", **changed: Any) -> contract.Charge:
     fields: dict[str, Any] = {"currency": "EUR", "method": "card", "capture": True, "merchant_reference": "order-1"}
     return contract.Charge(reference=reference, token=token, amount=Decimal(amount), **fields | changed)
+
+
+async def an_authorization(line: Line, reference: str = "at_1") -> str:
+    adapter = line.adapter()
+    prepared = adapter.prepare(a_charge(line.far_end.approved, reference, capture=False))
+    outcome = await adapter.send(prepared, key=f"key-{reference}")
+    assert isinstance(outcome, Approved)
+    assert not outcome.captured
+    return outcome.provider_id
+
+
+async def a_sale(line: Line, token: str, reference: str = "at_1") -> str:
+    adapter = line.adapter()
+    outcome = await adapter.send(adapter.prepare(a_charge(token, reference)), key=f"key-{reference}")
+    assert isinstance(outcome, Approved)
+    assert outcome.captured
+    return outcome.provider_id
+
+
+def a_refund(payment: str, reference: str = "rf_1", amount: str = "10.99") -> contract.Refund:
+    return contract.Refund(
+        reference=reference, provider_transaction_id=payment, amount=Decimal(amount), currency="EUR", reason="other"
+    )
+
+
+def a_capture(payment: str, amount: str = "10.99") -> contract.Capture:
+    return contract.Capture(reference="cp_1", provider_transaction_id=payment, amount=Decimal(amount), currency="EUR")
+
+
+def a_cancel(payment: str) -> contract.Cancel:
+    return contract.Cancel(reference="cn_1", provider_transaction_id=payment, amount=Decimal("10.99"), currency="EUR")

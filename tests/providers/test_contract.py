@@ -4,62 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from decimal import Decimal
 
+import httpx
 import pytest
 
-from providers import PROVIDERS, contract, http
+from providers import contract, http
 from providers.contract import Absent, Approved, Declined, DeclineKind, NotSent, NotSentReason, Unknown
-from tests.providers.far_ends import DECLINES_BY_KIND, Line, Switchboard, a_charge, far_end, free_port, line_to
+from tests.providers.far_ends import (
+    DECLINES_BY_KIND,
+    Line,
+    a_cancel,
+    a_capture,
+    a_charge,
+    a_refund,
+    a_sale,
+    an_authorization,
+    free_port,
+)
 
 BREAKING = ["act_then_lose_answer", "truncate", "error_after_acting", "garbage", "wrong_amount", "wrong_currency"]
 SILENT = ["lose_request", "error_without_acting"]
-
-
-WITH_FAR_END = sorted(name for name, made in FAR_ENDS.items() if made)
-
-
-@pytest.fixture(params=WITH_FAR_END)
-async def line(request: pytest.FixtureRequest, switchboard: Switchboard) -> AsyncIterator[Line]:
-    async with line_to(request.param, switchboard) as line:
-        yield line
-
-
-@pytest.fixture
-def adapter(line: Line) -> contract.Provider:
-    return line.adapter()
-
-
-async def an_authorization(line: Line, reference: str = "at_1") -> str:
-    adapter = line.adapter()
-    prepared = adapter.prepare(a_charge(line.far_end.approved, reference, capture=False))
-    outcome = await adapter.send(prepared, key=f"key-{reference}")
-    assert isinstance(outcome, Approved)
-    assert not outcome.captured
-    return outcome.provider_id
-
-
-async def a_sale(line: Line, token: str, reference: str = "at_1") -> str:
-    adapter = line.adapter()
-    outcome = await adapter.send(adapter.prepare(a_charge(token, reference)), key=f"key-{reference}")
-    assert isinstance(outcome, Approved)
-    assert outcome.captured
-    return outcome.provider_id
-
-
-def a_refund(payment: str, reference: str = "rf_1", amount: str = "10.99") -> contract.Refund:
-    return contract.Refund(
-        reference=reference, provider_transaction_id=payment, amount=Decimal(amount), currency="EUR", reason="other"
-    )
-
-
-def a_capture(payment: str, amount: str = "10.99") -> contract.Capture:
-    return contract.Capture(reference="cp_1", provider_transaction_id=payment, amount=Decimal(amount), currency="EUR")
-
-
-def a_cancel(payment: str) -> contract.Cancel:
-    return contract.Cancel(reference="cn_1", provider_transaction_id=payment, amount=Decimal("10.99"), currency="EUR")
 
 
 class TestLifeOfAPayment:
@@ -229,6 +193,37 @@ class TestTheCustomer:
 
         assert isinstance(outcome, Declined)
         assert (outcome.code, outcome.kind) == ("authentication_failed", DeclineKind.AUTHENTICATION)
+
+    @pytest.mark.parametrize(("decision", "outcome"), [("approve", Approved), ("refuse", Declined)])
+    async def test_the_customer_comes_back_and_the_charge_goes_on(
+        self, line: Line, adapter: contract.Provider, decision: str, outcome: type[contract.Outcome]
+    ) -> None:
+        prepared = adapter.prepare(a_charge(line.far_end.needs_customer, "at_1", return_url="https://shop.test/back"))
+        action = await adapter.send(prepared, key="k1")
+        assert isinstance(action, contract.ActionRequired)
+
+        back = httpx.URL((await line.customer_decides(action.url, decision)).headers["Location"])
+        returned, provider_id = dict(back.params), action.provider_id
+        first, again = [
+            await adapter.proceed(prepared, key="k2", provider_id=provider_id, returned=returned) for _ in range(2)
+        ]
+
+        assert isinstance(first, outcome)
+        assert isinstance(again, outcome)
+        assert (await line.moved("at_1", "captures"))[0] == (1 if outcome is Approved else 0)
+
+    async def test_what_the_customer_comes_back_with_is_not_believed(
+        self, line: Line, adapter: contract.Provider
+    ) -> None:
+        prepared = adapter.prepare(a_charge(line.far_end.needs_customer, "at_1", return_url="https://shop.test/back"))
+        action = await adapter.send(prepared, key="k1")
+        assert isinstance(action, contract.ActionRequired)
+
+        forged = {"redirect_status": "succeeded", "redirectResult": "authorised", "token": "x", "PayerID": "x"}
+        outcome = await adapter.proceed(prepared, key="k2", provider_id=action.provider_id, returned=forged)
+
+        assert not isinstance(outcome, Approved | contract.Pending)
+        assert await line.moved("at_1", "charges") == (0, 0)
 
     async def test_a_payment_that_waits_for_the_customer_can_be_cancelled(
         self, line: Line, adapter: contract.Provider
@@ -423,9 +418,3 @@ class TestSecrets:
         stored = adapter.prepare(a_charge(line.far_end.approved, "at_1")).to_json()
 
         assert not any(secret in stored for secret in line.far_end.secrets)
-
-
-@pytest.mark.parametrize("name", sorted(PROVIDERS))
-def test_every_adapter_has_a_far_end_and_its_own_name(name: str) -> None:
-    assert far_end(name).credentials
-    assert PROVIDERS[name].name == name

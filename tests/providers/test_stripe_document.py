@@ -62,7 +62,9 @@ def asks() -> list[contract.Ask]:
 
 
 def template(path: str) -> str:
-    return re.sub(r"/pi_[^/]+", "/{intent}", re.sub(r"/re_[^/]+", "/{refund}", re.sub(r"/ch_[^/]+", "/{charge}", path)))
+    for prefix, name in (("pi", "intent"), ("re", "refund"), ("ch", "charge"), ("du", "dispute")):
+        path = re.sub(rf"/{prefix}_[^/]+", f"/{{{name}}}", path)
+    return path
 
 
 @pytest.mark.parametrize("ask", asks(), ids=lambda ask: type(ask).__name__)
@@ -108,6 +110,13 @@ async def exchange(line: Line) -> list[httpx.Response]:
     await call("GET", "/v1/payment_intents", limit=3)
     await call("GET", "/v1/payment_intents/pi_nobody")
     await call("GET", f"/v1/charges/{held['latest_charge']}")
+    await charge("pm_usBankAccount_success")
+    await charge("pm_card_createDispute")
+    contested = (await call("GET", "/v1/disputes"))["data"][0]["id"]
+    await call("GET", f"/v1/disputes/{contested}")
+    evidence: dict[str, str | int] = {"evidence[uncategorized_text]": "winning_evidence"}
+    await call("POST", f"/v1/disputes/{contested}", **evidence)
+    await call("POST", f"/v1/disputes/{contested}/close")
     headers["Authorization"] = "Bearer sk_test_wrong"
     await charge("pm_card_visa")
     return answers
@@ -122,3 +131,25 @@ async def test_every_answer_of_the_simulator_fits_the_document(
     for answer in answers:
         operation = described[template(answer.request.url.path)][answer.request.method]
         operation.validate_response(answer)
+
+
+async def test_every_event_of_the_simulator_fits_the_document(line: Line, document: dict[str, Any]) -> None:
+    await exchange(line)
+    notices = await line.notices()
+
+    seen = set()
+    for notice in notices:
+        event = json.loads(notice.body)
+        thing = event["data"]["object"]
+        for name, shown in (("event", event), (thing["object"], thing)):
+            schema = document["components"]["schemas"][name] | {"components": document["components"]}
+            jsonschema_rs.Draft4Validator(schema).validate(_without_nulls(shown))
+        seen.add(event["type"])
+    assert len(seen) > 10
+
+
+def _without_nulls(shown: Any) -> Any:
+    """OpenAPI 3.0 says `nullable`, which a schema validator does not know."""
+    if isinstance(shown, dict):
+        return {name: _without_nulls(value) for name, value in shown.items() if value is not None}
+    return [_without_nulls(value) for value in shown] if isinstance(shown, list) else shown

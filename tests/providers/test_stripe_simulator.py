@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,6 +182,154 @@ class TestRules:
         back = await line.customer_decides(url, "approve")
         assert "redirect_status=succeeded" in back.headers["Location"]
         assert (await line.control.get(url)).status_code == 404
+
+
+class TestDisputes:
+    async def dispute(self, line: Line, token: str = "pm_card_createDispute") -> str:
+        await charge(line, payment_method=token, **{"metadata[gateway_reference]": "at_1"})
+        headers = {"Authorization": "Bearer sk_test_right"}
+        listed = (await line.control.get("/v1/disputes", headers=headers)).json()["data"]
+        return str(listed[0]["id"])
+
+    async def respond(self, line: Line, dispute: str, evidence: str, **params: str) -> dict[str, Any]:
+        told = {"evidence[uncategorized_text]": evidence} | params
+        after: dict[str, Any] = (await call(line, f"/v1/disputes/{dispute}", **told)).json()
+        return after
+
+    async def test_take_the_money_until_the_evidence_wins(self, line: Line) -> None:
+        dispute = await self.dispute(line)
+        assert await line.moved("at_1", "disputes") == (1, 1099)
+        assert (await self.respond(line, dispute, "It was delivered.", submit="false"))["status"] == "needs_response"
+        won = await self.respond(line, dispute, "winning_evidence")
+
+        assert (won["status"], won["evidence_details"]["submission_count"]) == ("won", 1)
+        assert await line.moved("at_1", "dispute_reversals") == (1, 1099)
+        assert await types(line) == [
+            "payment_intent.created",
+            "payment_intent.succeeded",
+            "charge.dispute.created",
+            "charge.dispute.funds_withdrawn",
+            "charge.dispute.updated",
+            "charge.dispute.updated",
+            "charge.dispute.closed",
+            "charge.dispute.funds_reinstated",
+        ]
+
+    @pytest.mark.parametrize("ending", ["losing_evidence", "close"])
+    async def test_keep_it_when_they_are_lost(self, line: Line, ending: str) -> None:
+        dispute = await self.dispute(line)
+        if ending == "close":
+            await call(line, f"/v1/disputes/{dispute}/close")
+        else:
+            await self.respond(line, dispute, ending)
+        again = await call(line, f"/v1/disputes/{dispute}/close")
+
+        assert again.status_code == 400
+        assert await line.moved("at_1", "dispute_reversals") == (0, 0)
+        assert "charge.dispute.closed" in await types(line)
+
+    async def test_are_only_a_question_when_the_bank_inquires(self, line: Line) -> None:
+        dispute = await self.dispute(line, "pm_card_createDisputeInquiry")
+        after = await self.respond(line, dispute, "winning_evidence")
+
+        assert after["status"] == "warning_closed"
+        assert await line.moved("at_1", "disputes") == (0, 0)
+
+    async def test_forbid_refunds(self, line: Line) -> None:
+        await self.dispute(line, "pm_card_createMultipleDisputes")
+        paid = [notice["body"] for notice in await posted(line) if notice["event"] == "payment_intent.succeeded"]
+        refused = await call(line, "/v1/refunds", payment_intent=json.loads(paid[0])["data"]["object"]["id"])
+
+        assert (await error(refused))["code"] == "charge_disputed"
+        assert (await types(line)).count("charge.dispute.created") == 2
+
+
+async def posted(line: Line) -> list[dict[str, Any]]:
+    await line.notices()
+    told: list[dict[str, Any]] = (await line.control.get("/_simulator/webhooks")).json()["notifications"]
+    return told
+
+
+async def types(line: Line) -> list[str]:
+    return [notice["event"] for notice in await posted(line)]
+
+
+class TestEvents:
+    async def test_tell_of_a_sale_as_the_request_made_it(self, line: Line) -> None:
+        answer = await charge(line, "k1")
+        created, succeeded = [json.loads(notice["body"]) for notice in await posted(line)]
+
+        assert succeeded["id"].startswith("evt_")
+        assert (succeeded["object"], succeeded["livemode"], succeeded["pending_webhooks"]) == ("event", False, 1)
+        assert succeeded["request"] == {"id": answer.headers["Request-Id"], "idempotency_key": "k1"}
+        assert succeeded["data"]["object"] == answer.json()
+        assert created["data"]["object"]["status"] == "requires_confirmation"
+
+    async def test_are_not_sent_again_when_a_key_is_replayed(self, line: Line) -> None:
+        for _ in range(2):
+            await charge(line, "k1")
+
+        assert await types(line) == ["payment_intent.created", "payment_intent.succeeded"]
+
+    async def test_tell_of_a_hold_and_what_becomes_of_it(self, line: Line) -> None:
+        for end in ("capture", "cancel"):
+            held = (await charge(line, capture_method="manual")).json()["id"]
+            await call(line, f"/v1/payment_intents/{held}/{end}")
+        expiring = (await charge(line, capture_method="manual")).json()["id"]
+        await line.control.post(f"/_simulator/payments/{expiring}/expire")
+
+        held_types = ["payment_intent.created", "payment_intent.amount_capturable_updated"]
+        assert await types(line) == [
+            *held_types,
+            "payment_intent.succeeded",
+            *held_types,
+            "payment_intent.canceled",
+            *held_types,
+            "payment_intent.canceled",
+            "charge.expired",
+        ]
+        assert json.loads((await posted(line))[-1]["body"])["request"] == {"id": None, "idempotency_key": None}
+
+    async def test_tell_of_declines_and_of_customers(self, line: Line) -> None:
+        await charge(line, payment_method="pm_card_visa_chargeDeclined")
+        waiting = await charge(
+            line, payment_method="pm_card_threeDSecure2Required", return_url="https://shop.test/back"
+        )
+        await line.customer_decides(waiting.json()["next_action"]["redirect_to_url"]["url"], "refuse")
+
+        assert await types(line) == [
+            "payment_intent.created",
+            "payment_intent.payment_failed",
+            "payment_intent.created",
+            "payment_intent.requires_action",
+            "payment_intent.payment_failed",
+        ]
+        waits = json.loads((await posted(line))[3]["body"])["data"]["object"]
+        assert waits["next_action"] == waiting.json()["next_action"]
+
+    @pytest.mark.parametrize(
+        ("token", "ended", "status"),
+        [
+            ("pm_usBankAccount_success", "payment_intent.succeeded", "succeeded"),
+            ("pm_usBankAccount_insufficientFunds", "payment_intent.payment_failed", "requires_payment_method"),
+        ],
+    )
+    async def test_tell_of_what_takes_days(self, line: Line, token: str, ended: str, status: str) -> None:
+        slow = (await charge(line, payment_method=token)).json()
+        first, again = [(await line.control.post(f"/_simulator/payments/{slow['id']}/settle")).json() for _ in range(2)]
+
+        assert (slow["status"], first["status"], again["status"]) == ("processing", status, status)
+        assert await types(line) == ["payment_intent.created", "payment_intent.processing", ended]
+
+    async def test_tell_of_refunds_twice(self, line: Line) -> None:
+        for token in ("pm_card_pendingRefund", "pm_card_refundFail"):
+            paid = (await charge(line, payment_method=token)).json()["id"]
+            refund = (await call(line, "/v1/refunds", payment_intent=paid)).json()["id"]
+            await line.control.post(f"/_simulator/refunds/{refund}/settle")
+
+        refunds = [name for name in await types(line) if "refund" in name]
+        created = ["refund.created", "charge.refunded"]
+        assert refunds == [*created, "refund.updated", *created, "refund.updated", "refund.failed"]
 
 
 class TestFaults:

@@ -303,10 +303,12 @@ CREATE INDEX transactions_provider_id ON transactions (partner_id, provider_tran
 CREATE INDEX transactions_reference ON transactions (partner_id, reference) WHERE reference IS NOT NULL;
 CREATE INDEX transactions_email ON transactions (partner_id, lower(customer_email) text_pattern_ops)
     WHERE customer_email IS NOT NULL;
+CREATE INDEX transactions_review ON transactions (partner_id, id DESC) WHERE needs_review;
 CREATE INDEX transactions_metadata ON transactions USING gin (metadata jsonb_path_ops) WHERE metadata <> '{}';
 CREATE TRIGGER updated_at BEFORE UPDATE ON transactions FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 CALL isolate_partners('transactions');
-CREATE POLICY find_abandoned ON transactions FOR SELECT TO paygate_worker USING (status = 'requires_action');
+CREATE POLICY find_abandoned ON transactions FOR SELECT TO paygate_worker
+    USING (status = 'requires_action' OR needs_review);
 GRANT SELECT, INSERT, UPDATE ON transactions TO paygate_app, paygate_worker;
 GRANT SELECT ON transactions TO paygate_operator;
 
@@ -369,21 +371,34 @@ CREATE FUNCTION refunds_agree() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     counted record;
     held record;
+    about uuid;
 BEGIN
+    IF TG_TABLE_NAME = 'transactions' THEN
+        about := NEW.id;
+    ELSE
+        about := NEW.transaction_id;
+    END IF;
     SELECT coalesce(sum(amount) FILTER (WHERE status = 'completed'), 0) AS refunded,
            coalesce(sum(amount) FILTER (WHERE status IN ('pending', 'processing')), 0) AS reserved
-        INTO counted FROM refunds WHERE partner_id = NEW.partner_id AND transaction_id = NEW.transaction_id;
+        INTO counted FROM refunds WHERE partner_id = NEW.partner_id AND transaction_id = about;
     SELECT amount_refunded AS refunded, refund_reserved AS reserved, amount_captured AS captured
-        INTO held FROM transactions WHERE partner_id = NEW.partner_id AND id = NEW.transaction_id;
+        INTO held FROM transactions WHERE partner_id = NEW.partner_id AND id = about;
     IF (counted.refunded, counted.reserved) IS DISTINCT FROM (held.refunded, held.reserved)
        OR counted.refunded + counted.reserved > held.captured THEN
-        RAISE EXCEPTION 'refunds of transaction % do not agree with its totals', NEW.transaction_id
+        RAISE EXCEPTION 'refunds of transaction % do not agree with its totals', about
             USING ERRCODE = 'check_violation', CONSTRAINT = 'refunds_agree';
     END IF;
     RETURN NULL;
 END $$;
 CREATE CONSTRAINT TRIGGER refunds_agree AFTER INSERT OR UPDATE ON refunds
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refunds_agree();
+CREATE CONSTRAINT TRIGGER refunds_agree AFTER UPDATE ON transactions
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+    WHEN ((NEW.amount_refunded, NEW.refund_reserved) IS DISTINCT FROM (OLD.amount_refunded, OLD.refund_reserved))
+    EXECUTE FUNCTION refunds_agree();
+CREATE CONSTRAINT TRIGGER refunds_agree_first AFTER INSERT ON transactions
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN (NEW.amount_refunded > 0 OR NEW.refund_reserved > 0)
+    EXECUTE FUNCTION refunds_agree();
 
 -- ── Attempts: one row per thing asked of a PSP ──────────────────────────────────────────────────────────────────
 

@@ -61,7 +61,7 @@ class Town:
             "PAYGATE_LEASE_SECONDS": "30",
             "PAYGATE_SHUTDOWN_SECONDS": "5",
             "PAYGATE_LOG_LEVEL": "DEBUG",
-            "PAYGATE_WEBHOOK_ALLOW_HTTP": "true",
+            "PAYGATE_WEBHOOK_ALLOW_LOOPBACK": "true",
         }
 
     async def run(self, *arguments: str) -> Any:

@@ -69,7 +69,7 @@ def test_a_key_that_is_short_known_or_typed_is_refused_and_not_repeated(keys: st
         ("DATABASE_URL", "mysql://x"),
         ("REDIS_URL", "localhost"),
         ("TRUSTED_PROXIES", "everyone"),
-        ("WEBHOOK_ALLOW_HTTP", "maybe"),
+        ("WEBHOOK_ALLOW_LOOPBACK", "maybe"),
         ("LEASE_SECONDS", "1"),
         ("LOG_LEVEL", "LOUD"),
         ("SECURITY_CONTACT", "me"),

@@ -22,7 +22,7 @@ from webhooks.outbound import Deliverer
 from webhooks.posting import Poster
 
 RESOLVE_SECONDS = 1.0
-EXPIRE_SECONDS = 15.0
+EXPIRE_SECONDS = 3.0
 NOTIFIED_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0

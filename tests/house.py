@@ -129,6 +129,8 @@ class House:
     http: httpx.AsyncClient
     """Without a key."""
     stack: AsyncExitStack
+    accounts: dict[str, str] = field(default_factory=dict)
+    """The platform's account at each simulator, by provider."""
     _count: int = field(default=0)
 
     @classmethod
@@ -180,7 +182,18 @@ class House:
         address = f"{self.base_url}/webhooks/{provider}/{account_id}"
         answer = await self.http.post(f"{url}/_simulator/webhooks", json={"url": address})
         assert answer.status_code == 204, answer.text
+        if partner_id is None:
+            self.accounts[provider] = account_id
         return account_id
+
+    async def silence(self, provider: str = "stripe") -> None:
+        """The simulator notifies nobody from now on: the test speaks in its place."""
+        await self.http.post(f"{self.simulators[provider]}/_simulator/webhooks", json={"url": None})
+
+    async def notify(self, body: bytes, headers: Mapping[str, str], provider: str = "stripe") -> httpx.Response:
+        """A notification as a PSP would post it."""
+        url = f"{self.base_url}/webhooks/{provider}/{self.accounts[provider]}"
+        return await self.http.post(url, content=body, headers={"Content-Type": "application/json", **headers})
 
     async def partner(
         self, *, rate_limit: int = 100_000, scopes: tuple[str, ...] = ALL_SCOPES, livemode: bool = False

@@ -22,7 +22,7 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 async def until(ask: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
     """Ask again until the answer is as wanted. Raises `TimeoutError` once it should have been long ago."""
     async with asyncio.timeout(WAIT_SECONDS):
-        while not wanted(found := await ask()):
+        while not wanted(found := await ask()):  # noqa: ASYNC110 - what is waited for is in another process
             await asyncio.sleep(POLL_SECONDS)
     return found
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.steps import ID, TIME, checks_fall_due, moved, refused, settled
+from tests.acceptance.steps import ID, TIME, moved, refused, settled
 from tests.house import House, Json, Partner
 
 RETURN_URL = "https://shop.example/return"
@@ -184,7 +184,7 @@ async def test_a_token_may_be_given_in_its_short_form(partner: Partner) -> None:
 
 
 async def test_everything_said_about_an_order_is_shown_again(partner: Partner) -> None:
-    said = {
+    said: Json = {
         "customer": {"id": None, "email": "ada@example.com", "name": "Ada", "phone": "+44 20 7946 0000"},
         "reference": "order-1042",
         "description": "Two\nlines",

@@ -262,7 +262,7 @@ async def tables_holding(owner: asyncpg.Connection[asyncpg.Record], text: str) -
         row["tablename"]
         for row in tables
         if await owner.fetchval(
-            f'SELECT EXISTS (SELECT FROM "{row["tablename"]}" t WHERE t::text LIKE $1 OR t::text LIKE $2)',  # noqa: S608
+            f'SELECT EXISTS (SELECT FROM "{row["tablename"]}" t WHERE t::text LIKE $1 OR t::text LIKE $2)',
             f"%{text}%",
             f"%{text.encode().hex()}%",
         )

@@ -28,10 +28,12 @@ async def sent(partner: Partner, content: bytes | str, **headers: str) -> httpx.
 
 
 async def stored(house: House, partner: Partner) -> int:
-    query = "SELECT (SELECT count(*) FROM transactions WHERE partner_id = $1)" + (
-        " + (SELECT count(*) FROM idempotency_keys WHERE partner_id = $1)"
-    )
-    return int(await house.owner.fetchval(query, partner.id))
+    """Rows that a request could have left."""
+    counts = [
+        await house.owner.fetchval(f"SELECT count(*) FROM {table} WHERE partner_id = $1", partner.id)
+        for table in ("transactions", "idempotency_keys")
+    ]
+    return sum(counts)
 
 
 def nested(depth: int, kind: str = "object") -> str:
@@ -251,9 +253,10 @@ async def test_a_currency_that_is_none_is_refused(shop: Partner, currency: str) 
 
 
 async def test_a_payment_nobody_can_take_is_refused_with_the_reasons(shop: Partner) -> None:
-    for change in ({"payment_method": {"type": "crypto"}}, {"payment_method": {"type": "bank_transfer"}}):
-        problem = refused(await shop.post("/v1/transactions", GOOD | change), 422, "no_eligible_provider")
-        assert all(account["reason"] for account in problem["accounts"])
+    answer = await shop.post("/v1/transactions", GOOD | {"payment_method": {"type": "crypto"}})
+    problem = refused(answer, 422, "no_eligible_provider")
+    assert problem["accounts"]
+    assert all(account["reason"] for account in problem["accounts"])
 
 
 # ── Addresses and methods ───────────────────────────────────────────────────────────────────────────────────────────

@@ -70,7 +70,7 @@ async def routes(shared_house: House) -> list[tuple[str, str]]:
 
 
 async def call(partner: Partner, method: str, path: str) -> httpx.Response:
-    body = {} if method in ("POST", "PATCH", "PUT") else None
+    body: Json | None = {} if method in ("POST", "PATCH", "PUT") else None
     return await partner.client.request(method, path, json=body, headers={"Idempotency-Key": new_key()})
 
 

@@ -83,7 +83,7 @@ async def test_later_events_of_a_transaction_wait_for_earlier_ones(house: House)
     await until(failures, lambda count: count >= 2)
     for _ in range(3):
         await retries_fall_due(house.owner)
-        await house.receiver.until(lambda events: bool(events))
+        await house.receiver.until(bool)
     events = await house.receiver.until(lambda events: len(events) == 7)
     for transaction_id, count in ((sale["id"], 5), (other["id"], 2)):
         sequences = [event["sequence"] for event in events if belongs(event, transaction_id)]

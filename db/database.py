@@ -133,7 +133,8 @@ class Database:
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
         try:
-            connection = await self._pool.acquire(timeout=ACQUIRE_SECONDS)
+            async with asyncio.timeout(ACQUIRE_SECONDS):  # asyncpg's own timeout costs a task for each acquire
+                connection = await self._pool.acquire()
         except (TimeoutError, *_REFUSED, *_BROKEN) as error:
             raise Unavailable(f"no database connection: {type(error).__name__}") from error
         try:
@@ -181,4 +182,7 @@ async def _no_reset(_connection: asyncpg.Connection[asyncpg.Record]) -> None:
 
 
 def _dump(value: Mapping[str, Any] | list[Any] | str) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, separators=(",", ":"))
+    return value if isinstance(value, str) else _encode(value)
+
+
+_encode = json.JSONEncoder(default=str, check_circular=False, separators=(",", ":")).encode

@@ -8,6 +8,7 @@ from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _LENGTH = 26
 
 
@@ -27,7 +28,7 @@ def encode(prefix: str, value: UUID) -> str:
 def bare(value: UUID) -> str:
     """The 26 characters without a prefix, for references that must stay short."""
     number = value.int
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
 def decode(prefix: str, text: str) -> UUID | None:

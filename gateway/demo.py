@@ -30,7 +30,7 @@ from gateway import listener, partners, runtime, telemetry, tour, worker
 from gateway.app import create_app
 from gateway.config import Settings
 from gateway.tour import Screen
-from providers.simulator import SIMULATORS
+from providers.simulator import CREDENTIALS, SIMULATORS
 
 DIRECTORY = Path(".paygate")
 RATE_LIMIT_PER_MINUTE = 10_000
@@ -56,7 +56,7 @@ class Stage:
     """The demo once it is set up and serves."""
 
     base_url: str
-    receiver: tour.Receiver
+    shop: tour.Shop
     simulators: dict[str, str]
     memory: Memory
 
@@ -120,11 +120,11 @@ async def _show(
     screen.detail("bringing the schema up to date")
     await schema.migrate(server.url())
     async with _opened(server, listening, directory, screen, stop) as stage:
-        told = await tour.walk(stage.base_url, stage.memory.api_key, stage.receiver, screen)
+        told = await tour.walk(stage.base_url, stage.memory.api_key, stage.shop, screen)
         if as_json:
             click.echo(json.dumps(_told(stage, server)))
         else:
-            tour.invite(screen, stage.base_url, stage.memory.api_key, told)
+            tour.invite(screen, stage.base_url, stage.memory.api_key, stage.simulators, told)
         await stop.wait()
         screen.say("Stopping")
 
@@ -161,7 +161,14 @@ async def _opened(
         receiver_url = await _served(stack, receiver.app)
         memory = await _registered(base_url, memory, receiver, receiver_url)
         _remember(directory, memory)
-        yield Stage(base_url=base_url, receiver=receiver, simulators=simulators, memory=memory)
+        shop = tour.Shop(
+            url=receiver_url,
+            receiver=receiver,
+            cards={name: token for name, token in CARDS.items() if name in simulators},
+            declined_card=DECLINED_CARD,
+            wallet=WALLET if WALLET in simulators else None,
+        )
+        yield Stage(base_url=base_url, shop=shop, simulators=simulators, memory=memory)
 
 
 async def _served(stack: AsyncExitStack, app: ASGIApp, listening: socket.socket | None = None) -> str:
@@ -263,7 +270,7 @@ def _remember(directory: Path, memory: Memory) -> None:
     fresh.replace(directory / "demo.json")
 
 
-CREDENTIALS: dict[str, dict[str, object]] = {
-    "stripe": {"api_key": "sk_test_paygatedemo", "webhook_secrets": ["whsec_simulated"]},
-}
-"""Any will do: the simulators let every test key in."""
+CARDS = {"stripe": "pm_card_visa", "adyen": "ada/APPROVED", "paypal": "vault_card_visa"}
+DECLINED_CARD = ("stripe", "pm_card_visa_chargeDeclinedInsufficientFunds")
+WALLET = "paypal"
+"""Magic values of the simulators."""

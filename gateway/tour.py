@@ -7,7 +7,8 @@ import base64
 import json
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import click
@@ -49,10 +50,15 @@ class Screen:
 
 
 class Receiver:
-    """A partner's webhook endpoint: verifies with the published library and keeps what came."""
+    """A partner's web server: a webhook endpoint that verifies with the published library, and a page to return to."""
 
     def __init__(self) -> None:
-        self.app = Starlette(routes=[Route("/webhooks", self._receive, methods=["POST"])])
+        self.app = Starlette(
+            routes=[
+                Route("/webhooks", self._receive, methods=["POST"]),
+                Route("/thanks", self._thank, methods=["GET"]),
+            ]
+        )
         self._webhook: Webhook | None = None
         self._events: list[Json] = []
         self._came = asyncio.Condition()
@@ -60,11 +66,19 @@ class Receiver:
     def trust(self, secret: str) -> None:
         self._webhook = Webhook(base64.b64decode(secret.removeprefix("whsec_")))
 
-    async def verified(self, wanted: Callable[[Json], bool]) -> Json:
-        """The first event like that whose signature was right. Raises `TimeoutError`."""
+    async def told(self, screen: Screen, event_type: str, subject: str) -> None:
+        """Wait for the event of this type about this object, its signature verified. Raises `TimeoutError`."""
+
+        def wanted(event: Json) -> bool:
+            return bool(event["type"] == event_type and event["data"]["id"] == subject)
+
         async with asyncio.timeout(WEBHOOK_SECONDS), self._came:
             await self._came.wait_for(lambda: any(map(wanted, self._events)))
-            return next(filter(wanted, self._events))
+        event = next(filter(wanted, self._events))
+        screen.detail(f"webhook {event['id']}  {event_type}  signature verified")
+
+    async def _thank(self, _request: Request) -> Response:
+        return Response("Thank you.", media_type="text/plain")
 
     async def _receive(self, request: Request) -> Response:
         body = await request.body()
@@ -78,6 +92,18 @@ class Receiver:
             self._events = [*self._events[-999:], json.loads(body)]
             self._came.notify_all()
         return Response(status_code=204)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shop:
+    """The partner of the tour: its web server, and cards (provider → token) that the simulators know."""
+
+    url: str
+    receiver: Receiver
+    cards: Mapping[str, str]
+    declined_card: tuple[str, str]
+    wallet: str | None
+    """The PSP whose wallet customers are sent to."""
 
 
 async def direct_notifications(base_url: str, simulators: Mapping[str, str], accounts: Mapping[str, str]) -> None:
@@ -99,25 +125,66 @@ async def register(base_url: str, api_key: str, url: str, endpoint_id: str) -> J
         return await _post(client, "/v1/webhook-endpoints", {"url": url, "description": "the demo's receiver"})
 
 
-async def walk(base_url: str, api_key: str, receiver: Receiver, screen: Screen) -> Json:
-    """A charge, a decline, a refund, and the signed webhooks of each. Returns the charge's transaction."""
+async def walk(base_url: str, api_key: str, shop: Shop, screen: Screen) -> Json:
+    """A card at each PSP, a wallet by redirect, a decline, a refund, and the signed webhook of each.
+
+    Returns the first charge's transaction.
+    """
     async with _client(base_url, api_key) as client:
-        charged = await _charge(client, "pm_card_visa", "order-1042")
-        screen.say("Charged a card", _line(charged))
-        await _verified(receiver, screen, "transaction.completed", charged["id"])
-        declined = await _charge(client, "pm_card_visa_chargeDeclinedInsufficientFunds", "order-1043")
-        failure = declined["failure"]
-        screen.say("A card was declined", _line(declined), f"{failure['decline_code']} → {failure['advice']}")
-        await _verified(receiver, screen, "transaction.failed", declined["id"])
-        path = f"/v1/transactions/{charged['id']}/refunds"
-        refund = await _post(client, path, {"amount": "5.00", "reason": "requested_by_customer"})
-        screen.say("Refunded a part", f"{refund['id']}  {refund['amount']} {refund['currency']}  {refund['status']}")
-        await _verified(receiver, screen, "refund.completed", refund["id"])
-        await _verified(receiver, screen, "transaction.partially_refunded", charged["id"])
-        return charged
+        charged = [await _pay_by_card(client, shop, screen, name, token) for name, token in shop.cards.items()]
+        await _pay_by_wallet(client, shop, screen)
+        await _be_declined(client, shop, screen)
+        await _refund(client, shop, screen, charged[0])
+        return charged[0]
 
 
-def invite(screen: Screen, base_url: str, api_key: str, charged: Json) -> None:
+async def _pay_by_card(client: httpx.AsyncClient, shop: Shop, screen: Screen, provider: str, token: str) -> Json:
+    charged = await _charge(client, f"order-{provider}", {"type": "card", "tokens": {provider: token}})
+    screen.say(f"Charged a card at {provider}", _line(charged))
+    await shop.receiver.told(screen, "transaction.completed", charged["id"])
+    await _show_timeline(client, screen, charged)
+    return charged
+
+
+async def _pay_by_wallet(client: httpx.AsyncClient, shop: Shop, screen: Screen) -> None:
+    """The customer is sent to the PSP's page, approves there, and comes back through the gateway to the shop."""
+    if shop.wallet is None:
+        return
+    asked = await _charge(
+        client, "order-wallet", {"type": "e_wallet"}, provider=shop.wallet, return_url=f"{shop.url}/thanks"
+    )
+    screen.say(f"Sent a customer to {shop.wallet}", _line(asked))
+    screen.detail(f"page {asked['next_action']['url']}")
+    async with httpx.AsyncClient(timeout=CALL_SECONDS, trust_env=False, follow_redirects=True) as browser:
+        shown = await browser.post(asked["next_action"]["url"], data={"action": "approve"})
+    screen.detail(f"approved; back at {shown.url}")
+    await shop.receiver.told(screen, "transaction.completed", asked["id"])
+    await _show_timeline(client, screen, asked)
+
+
+async def _be_declined(client: httpx.AsyncClient, shop: Shop, screen: Screen) -> None:
+    provider, token = shop.declined_card
+    declined = await _charge(client, "order-declined", {"type": "card", "tokens": {provider: token}})
+    failure = declined["failure"]
+    screen.say("A card was declined", _line(declined), f"{failure['decline_code']} → {failure['advice']}")
+    await shop.receiver.told(screen, "transaction.failed", declined["id"])
+
+
+async def _refund(client: httpx.AsyncClient, shop: Shop, screen: Screen, charged: Json) -> None:
+    path = f"/v1/transactions/{charged['id']}/refunds"
+    refund = await _post(client, path, {"amount": "5.00", "reason": "requested_by_customer"})
+    screen.say("Refunded a part", f"{refund['id']}  {refund['amount']} {refund['currency']}  {refund['status']}")
+    await shop.receiver.told(screen, "refund.completed", refund["id"])
+    await shop.receiver.told(screen, "transaction.partially_refunded", charged["id"])
+
+
+async def _show_timeline(client: httpx.AsyncClient, screen: Screen, transaction: Json) -> None:
+    events = (await client.get(f"/v1/transactions/{transaction['id']}/events")).json()["data"]
+    steps = (f"{event['sequence']} {event['type']} by {event['created_by'].partition(':')[0]}" for event in events)
+    screen.detail("  →  ".join(steps))
+
+
+def invite(screen: Screen, base_url: str, api_key: str, simulators: Mapping[str, str], charged: Json) -> None:
     body = json.dumps(
         {
             "amount": "12.50",
@@ -126,8 +193,14 @@ def invite(screen: Screen, base_url: str, api_key: str, charged: Json) -> None:
         }
     )
     screen.text()
-    screen.say("Ready", f"{base_url}/docs  describes the API. Charge a card yourself:")
+    screen.say("Ready", f"{base_url}/docs  describes the API")
+    for name, url in simulators.items():
+        screen.detail(
+            f"simulated {name} at {url}: order misbehaviour at /_simulator/faults, see its books at /_simulator/ledger"
+        )
     screen.text(f"""
+Charge a card yourself:
+
   curl -s {base_url}/v1/transactions \\
     -H 'Authorization: Bearer {api_key}' \\
     -H "Idempotency-Key: $(date +%s)-$RANDOM" \\
@@ -142,20 +215,15 @@ def invite(screen: Screen, base_url: str, api_key: str, charged: Json) -> None:
 Ctrl-C stops everything.""")
 
 
-async def _charge(client: httpx.AsyncClient, token: str, reference: str) -> Json:
+async def _charge(client: httpx.AsyncClient, reference: str, method: Json, **members: str) -> Json:
     body = {
         "amount": "19.99",
         "currency": "USD",
-        "payment_method": {"type": "card", "tokens": {"stripe": token}},
+        "payment_method": method,
         "reference": reference,
         "customer": {"email": "ada@example.com", "name": "Ada"},
     }
-    return await _post(client, "/v1/transactions", body)
-
-
-async def _verified(receiver: Receiver, screen: Screen, event_type: str, subject: str) -> None:
-    event = await receiver.verified(lambda event: event["type"] == event_type and event["data"]["id"] == subject)
-    screen.detail(f"webhook {event['id']}  {event_type}  signature verified")
+    return await _post(client, "/v1/transactions", body | members)
 
 
 async def _post(client: httpx.AsyncClient, path: str, body: Json) -> Json:

@@ -155,7 +155,7 @@ def _announce_with(opened: Runtime) -> Callable[[Endpoint], PublishedEvent]:
             transaction_id=None,
             sequence=None,
             body=representation.event_text(
-                event_id, "endpoint.disabled", at=at, sequence=None, data=dict(endpoint_body(endpoint))
+                event_id, "endpoint.disabled", at=at, sequence=None, data=representation.encode(endpoint_body(endpoint))
             ),
             created_at=at,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from providers import contract, http, stripe
+from providers import adyen, contract, http, manual, paypal, stripe
 
 
 class Adapter(Protocol):
@@ -22,5 +22,8 @@ class Adapter(Protocol):
 
 
 PROVIDERS: Mapping[str, Adapter] = {
+    "adyen": adyen.Adyen,
+    "manual": manual.Manual,
+    "paypal": paypal.PayPal,
     "stripe": stripe.Stripe,
 }

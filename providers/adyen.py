@@ -96,7 +96,11 @@ class Adyen:
         return adyen_answers.read(answer, prepared)
 
     async def look_up(
-        self, prepared: contract.Prepared, *, provider_id: str | None, sent_at: datetime | None = None
+        self,
+        prepared: contract.Prepared,  # noqa: ARG002
+        *,
+        provider_id: str | None,
+        sent_at: datetime | None = None,  # noqa: ARG002
     ) -> contract.Outcome:
         """Always `Unknown`: Adyen has no call to read a payment. Sending again under the same key is the way to ask."""
         return contract.Unknown(reason="no_read_call", provider_id=provider_id)
@@ -118,7 +122,13 @@ class Adyen:
             return contract.Unknown(reason="no_answer", provider_id=provider_id, trace=trace)
         return adyen_answers.read_details(answer, prepared, provider_id)
 
-    async def verify_webhook(self, headers: Mapping[str, str], body: bytes, *, now: float) -> list[contract.Received]:
+    async def verify_webhook(
+        self,
+        headers: Mapping[str, str],
+        body: bytes,
+        *,
+        now: float,  # noqa: ARG002
+    ) -> list[contract.Received]:
         """Adyen signs no time, so `now` cannot tell a replay: the dedupe key must."""
         return adyen_webhooks.verify(headers, body, self.watch)
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self, cast
 
-from providers import adyen_declines, contract
+from providers import adyen_declines, adyen_requests, contract
 from providers.contract import DeclineKind, NotSentReason, Operation
 
 Json = Mapping[str, object]
@@ -66,12 +66,12 @@ def _read_payment(answer: Answer, prepared: contract.Prepared, *, known_id: str 
         return contract.Unknown(reason=doubt, provider_id=provider_id, trace=trace)
     match result:
         case "Authorised" if provider_id:
-            captured = _sent(prepared, "additionalData").get("manualCapture") != "true"
+            _, captured = adyen_requests.named_in(_sent_reference(prepared))
             return contract.Approved(provider_id=provider_id, captured=captured, card=_card(payment), trace=trace)
         case "Refused" | "Error" | "Cancelled":
             return _declined(payment, result, prepared, trace)
         case "RedirectShopper" | "IdentifyShopper" | "ChallengeShopper" | "PresentToShopper" | "Pending" | "Received":
-            return _read_unfinished(payment, provider_id or prepared.reference, trace)
+            return _read_unfinished(payment, provider_id or _sent_reference(prepared), trace)
         case "PartiallyAuthorised":  # money is held, but not what was asked for: only a person can tell what to do
             return contract.Unknown(reason="partially_authorised", provider_id=provider_id, trace=trace)
         case _:
@@ -89,7 +89,7 @@ def _doubt(payment: Json, result: str | None, prepared: contract.Prepared, known
     if reference is None:
         if result in _FINAL and (known_id is None or psp_reference(payment) != known_id):
             return "reference_missing"
-    elif reference != prepared.reference:
+    elif reference != _sent_reference(prepared):
         return "reference_mismatch"
     if result in _NO or result == "PartiallyAuthorised" or "amount" not in payment:
         return None
@@ -183,24 +183,31 @@ def _received_doubt(received: Json, prepared: contract.Prepared) -> str | None:
 
 
 def _read_error(answer: Answer, prepared: contract.Prepared) -> contract.Outcome:
-    """An error is the last word under its key, unless Adyen calls it transient; most are so before anything moved."""
+    """An error is the last word under its key, unless Adyen calls it transient; what it did before it does not say."""
     code, trace = _text(answer.body, "errorCode"), _trace(answer, prepared)
+    if _is_in_progress(answer):
+        return contract.Unknown(reason=_IN_PROGRESS, trace=trace)
+    not_sent = _not_sent(answer)
+    if not_sent is not None:
+        return contract.NotSent(reason=not_sent, retry_after_seconds=_retry_after(answer.headers), trace=trace)
+    is_invalid = answer.status in _INVALID and (code or _text(answer.body, "title"))
+    if is_invalid or code in _CAPABILITY_CODES:
+        return _rejected(code, prepared, trace)
+    return contract.Unknown(reason=f"http_{answer.status}", trace=trace)
+
+
+def _not_sent(answer: Answer) -> NotSentReason | None:
+    """Why it is certain that nothing was executed, if so. 703: Adyen's memory of keys was down, so it did not begin."""
+    is_transient = answer.headers.get("Transient-Error", "").lower() == "true"
     match answer.status:
         case 401 | 403:
-            return contract.NotSent(reason=NotSentReason.CREDENTIALS, trace=trace)
+            return NotSentReason.CREDENTIALS
         case 429:
-            seconds = _retry_after(answer.headers)
-            return contract.NotSent(reason=NotSentReason.THROTTLED, retry_after_seconds=seconds, trace=trace)
-        case _ if _is_in_progress(answer):
-            return contract.Unknown(reason=_IN_PROGRESS, trace=trace)
-        case _ if _is_transient(answer):
-            return contract.NotSent(reason=NotSentReason.UNAVAILABLE, trace=trace)
-        case 400 | 404 | 422 if code or _text(answer.body, "title"):
-            return _rejected(code, prepared, trace)
-        case 500 if code in _CAPABILITY_CODES:
-            return _rejected(code, prepared, trace)
-        case status:
-            return contract.Unknown(reason=f"http_{status}", trace=trace)
+            return NotSentReason.THROTTLED
+        case status if is_transient or (status == _NO_STORE[0] and _text(answer.body, "errorCode") == _NO_STORE[1]):
+            return NotSentReason.UNAVAILABLE
+        case _:
+            return None
 
 
 def _rejected(code: str | None, prepared: contract.Prepared, trace: contract.Trace) -> contract.Rejected:
@@ -216,12 +223,9 @@ def _is_in_progress(answer: Answer) -> bool:
     return _text(answer.body, "errorCode") == "704"
 
 
-def _is_transient(answer: Answer) -> bool:
-    """Adyen's word that it executed nothing and kept nothing; 703: its memory of keys was down before it began."""
-    return answer.headers.get("Transient-Error") == "true" or _text(answer.body, "errorCode") == "703"
-
-
 _IN_PROGRESS = "in_progress"
+_INVALID = frozenset({400, 404, 422})
+_NO_STORE = (503, "703")
 _CAPABILITY_CODES = frozenset({"905"})
 """The account is not configured for this kind of payment; another PSP may be."""
 
@@ -231,6 +235,10 @@ _CAPABILITY_CODES = frozenset({"905"})
 
 def _sent(prepared: contract.Prepared, name: str) -> Json:
     return _inner(_object(json.loads(prepared.body)), name)
+
+
+def _sent_reference(prepared: contract.Prepared) -> str:
+    return str(json.loads(prepared.body)["reference"])
 
 
 def _object(value: object) -> Json:

@@ -17,6 +17,8 @@ from providers.currency import ADYEN
 NOWHERE = "https://return.invalid/"
 """Adyen demands a return address of every payment; without the partner's no customer is ever sent away."""
 METADATA_MAX = 80
+HOLD = "-hold"
+"""Ends the reference of a charge that is not to be captured at once: a notification of it does not say so otherwise."""
 
 _REFUND_REASONS = {"duplicate": "DUPLICATE", "fraudulent": "FRAUD", "requested_by_customer": "CUSTOMER REQUEST"}
 
@@ -38,7 +40,7 @@ class Account:
 def build_charge(ask: contract.Charge, account: Account) -> contract.Prepared:
     body: Json = {
         "merchantAccount": account.merchant_account,
-        "reference": ask.reference,
+        "reference": ask.reference if ask.capture else f"{ask.reference}{HOLD}",
         "amount": _amount(ask),
         "returnUrl": ask.return_url or NOWHERE,
     }
@@ -58,11 +60,13 @@ def build_capture(ask: contract.Capture, account: Account) -> contract.Prepared:
 
 
 def build_cancel(ask: contract.Cancel, account: Account) -> contract.Prepared:
-    """By Adyen's id, or by our charge's reference while Adyen has not told its id: its technical cancel."""
+    """By Adyen's id, or by the charge's reference as sent while Adyen has not told its id: its technical cancel."""
     body: Json = {"merchantAccount": account.merchant_account, "reference": ask.reference}
     if is_psp_reference(ask.provider_transaction_id):
         path = f"{_payment_path(ask.provider_transaction_id)}/cancels"
         return _prepared(Operation.CANCEL, path, body, ask, account)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,80}", ask.provider_transaction_id):
+        raise contract.Unsupported("provider_transaction_id", "is neither an Adyen payment nor a charge of ours")
     body["paymentReference"] = ask.provider_transaction_id
     return _prepared(Operation.CANCEL, "/cancels", body, ask, account)
 
@@ -77,6 +81,11 @@ def build_refund(ask: contract.Refund, account: Account) -> contract.Prepared:
     return _prepared(Operation.REFUND, f"{_payment_path(ask.provider_transaction_id)}/refunds", body, ask, account)
 
 
+def named_in(merchant_reference: str) -> tuple[str, bool]:
+    """Our charge's reference, and whether it was to be captured at once."""
+    return merchant_reference.removesuffix(HOLD), not merchant_reference.endswith(HOLD)
+
+
 def is_psp_reference(text: str) -> bool:
     return re.fullmatch("[A-Z0-9]{16}", text) is not None
 
@@ -88,7 +97,7 @@ def _card(ask: contract.Charge, account: Account) -> Json:
     shopper = shopper or account.shopper_reference
     if not re.fullmatch(r"[A-Za-z0-9_.:-]{1,64}", stored) or not 3 <= len(shopper) <= 256:  # noqa: PLR2004 - Adyen's limits
         raise contract.Unsupported("payment_method", "a token for adyen is shopperReference/storedPaymentMethodId")
-    # Native 3-D Secure needs Adyen's code in the browser. With no way back for the customer it must not be tried at all.
+    # Native 3-D Secure needs Adyen's code in the browser; without a way back for the customer none must be tried.
     secure: Json = {"threeDSRequestData": {"nativeThreeDS": "disabled"}}
     return {
         "paymentMethod": {"type": "scheme", "storedPaymentMethodId": stored},

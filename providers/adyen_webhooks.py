@@ -9,12 +9,13 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import cast
 
-from providers import adyen_declines, contract
+from providers import adyen_declines, adyen_requests, contract
 from providers.contract import AttemptTold, Declined, DeclineKind, DisputeState, DisputeTold, Operation
 from providers.currency import ADYEN
 
@@ -23,6 +24,7 @@ Json = Mapping[str, object]
 _NAMES = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference")
 _LAST_NAMES = ("eventCode", "success")
 _REASON_MAX = 100
+_VALUE_MAX = 10**18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Watch:
 def verify(headers: Mapping[str, str], body: bytes, watch: Watch) -> list[contract.Received]:
     """Every item, each by its own signature. Raises `contract.Forged` if a single one is not genuine."""
     if watch.authorization is not None:
-        shown = headers.get("authorization", "").encode("utf-8", "surrogateescape")
+        shown = headers.get("authorization", "").encode("utf-8", "surrogatepass")
         if not hmac.compare_digest(shown, watch.authorization):
             raise contract.Forged
     told = _parsed(body)
@@ -54,9 +56,9 @@ def _verified(item: Json, watch: Watch) -> contract.Received:
     shown = _object(item.get("additionalData")).get("hmacSignature")
     if text is None or not isinstance(shown, str) or item.get("merchantAccountCode") != watch.merchant_account:
         raise contract.Forged
-    signature = shown.encode("utf-8", "surrogateescape")
+    signature = shown.encode("utf-8", "surrogatepass")
     # Every key is tried, so that the time taken does not tell which one fits.
-    if not any([hmac.compare_digest(signature, _signature(key, text)) for key in watch.hmac_keys]):
+    if not sum(hmac.compare_digest(signature, _signature(key, text)) for key in watch.hmac_keys):
         raise contract.Forged
     return contract.Received(
         dedupe_key=f"{item.get('eventCode')}:{item.get('pspReference')}:{item.get('success')}",
@@ -111,7 +113,7 @@ class Item:
     success: bool
     psp_reference: str
     original_reference: str | None
-    merchant_reference: str | None
+    merchant_reference: str
     amount: Decimal
     currency: str
     reason: str | None
@@ -132,9 +134,12 @@ def _item(body: bytes) -> Item:
     amount = _object(given.get("amount"))
     texts = {name: value for name, value in given.items() if isinstance(value, str) and value}
     value, currency = amount.get("value"), amount.get("currency")
-    missing = {"eventCode", "pspReference", "success"} - texts.keys()
-    if missing or not isinstance(value, int) or not isinstance(currency, str):
-        raise contract.Unreadable(f"without {', '.join(sorted(missing)) or 'an amount'}")
+    if missing := {"eventCode", "pspReference", "success"} - texts.keys():
+        raise contract.Unreadable(f"without {', '.join(sorted(missing))}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _VALUE_MAX:
+        raise contract.Unreadable("without an amount")
+    if not isinstance(currency, str) or not re.fullmatch("[A-Z]{3}", currency):
+        raise contract.Unreadable("without a currency")
     if texts["success"] not in ("true", "false"):
         raise contract.Unreadable("success is neither true nor false")
     return Item(
@@ -142,7 +147,7 @@ def _item(body: bytes) -> Item:
         success=texts["success"] == "true",
         psp_reference=texts["pspReference"],
         original_reference=texts.get("originalReference"),
-        merchant_reference=texts.get("merchantReference"),
+        merchant_reference=texts.get("merchantReference", ""),
         amount=ADYEN.from_integer(value, currency),
         currency=currency,
         reason=texts.get("reason"),
@@ -151,8 +156,10 @@ def _item(body: bytes) -> Item:
 
 def _authorisation(item: Item) -> contract.Told:
     if item.success:
-        # Whether it is captured too the event does not say: what the charge asked for does.
-        outcome: contract.Outcome = contract.Approved(provider_id=item.psp_reference, trace=_trace(item))
+        _, captured = adyen_requests.named_in(item.merchant_reference)
+        outcome: contract.Outcome = contract.Approved(
+            provider_id=item.psp_reference, captured=captured, trace=_trace(item)
+        )
     else:
         raw, (code, kind, may_fail_over) = adyen_declines.by_reason(item.reason)
         outcome = Declined(
@@ -168,8 +175,15 @@ def _authorisation(item: Item) -> contract.Told:
 
 
 def _expire(item: Item) -> contract.Told:
-    """What was left uncaptured is released. The amount is that of the rest, so it disagrees after a part was taken."""
-    return _charge_told(item, _refused(item, "expired_authorization", "The authorization has expired."))
+    """Time has released what was left uncaptured, as a cancel does; it names the payment and no modification."""
+    payment = item.original_reference or item.psp_reference
+    return AttemptTold(
+        operation=Operation.CANCEL,
+        reference=None,
+        provider_transaction_id=payment,
+        provider_id=None,
+        outcome=contract.Approved(provider_id=payment, trace=_trace(item)),
+    )
 
 
 def _offer_closed(item: Item) -> contract.Told:
@@ -180,13 +194,18 @@ def _charge_told(item: Item, outcome: contract.Outcome) -> AttemptTold:
     payment = item.original_reference or item.psp_reference
     return AttemptTold(
         operation=Operation.CHARGE,
-        reference=item.merchant_reference,
+        reference=_our_reference(item),
         provider_transaction_id=payment,
         provider_id=payment,
         outcome=outcome,
         amount=item.amount,
         currency=item.currency,
     )
+
+
+def _our_reference(item: Item) -> str | None:
+    reference, _ = adyen_requests.named_in(item.merchant_reference)
+    return reference or None
 
 
 def _capture(item: Item) -> contract.Told:
@@ -263,7 +282,7 @@ def _dispute(state: DisputeState, *, funds_withdrawn: bool | None = None) -> Cal
         return DisputeTold(
             dispute_id=item.psp_reference,
             provider_transaction_id=item.original_reference,
-            reference=None if item.original_reference else item.merchant_reference,
+            reference=None if item.original_reference else _our_reference(item),
             state=state,
             reason=item.reason[:_REASON_MAX] if item.reason else None,
             amount=item.amount,

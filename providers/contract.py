@@ -322,6 +322,8 @@ class Capabilities:
     key_lifetime_seconds: int
     """How long the PSP remembers an idempotency key: a resend is allowed within 80 % of it."""
     partial_capture: bool = True
+    offline: bool = False
+    """Nobody is called: people tell the outcome, and support records it."""
 
 
 class Provider(Protocol):

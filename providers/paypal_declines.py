@@ -1,6 +1,6 @@
 """What PayPal's refusals mean: ours, what kind of no it is, and whether another PSP may be asked. Pure.
 
-PayPal refuses in two tongues: an *issue* (HTTP 422) and a card processor's *response code* (HTTP 201, capture DECLINED).
+PayPal refuses in two tongues: an *issue* (HTTP 422) and a card processor's *response code* (HTTP 201!).
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ ISSUES: Mapping[str, Meaning] = {
     "DOMESTIC_TRANSACTION_REQUIRED": ("transaction_not_permitted", _SOFT, True),
     "INSTRUMENT_DECLINED": ("generic_decline", _SOFT, False),
     "MAX_NUMBER_OF_PAYMENT_ATTEMPTS_EXCEEDED": ("velocity_exceeded", _HARD, False),
+    "ORDER_EXPIRED": ("action_expired", _SOFT, False),
     "PAYEE_BLOCKED_TRANSACTION": ("risk_blocked", _RISK, False),
     "PAYER_ACCOUNT_LOCKED_OR_CLOSED": ("account_closed", _HARD, False),
     "PAYER_ACCOUNT_RESTRICTED": ("restricted_card", _HARD, False),

@@ -15,7 +15,7 @@ import httpx
 
 from providers import contract, http, paypal_json
 from providers.contract import NotSentReason
-from providers.paypal_answers import Answer, retry_after, trace_of
+from providers.paypal_outcomes import Answer, retry_after, trace_of
 
 TOKEN_PATH = "/v1/oauth2/token"  # noqa: S105 - a path
 MARGIN_SECONDS = 300  # a request under way must not outlive its token

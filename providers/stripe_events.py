@@ -11,11 +11,11 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from providers import contract, currency, stripe_answers
-from providers.contract import DeclineKind, DisputeState, Operation
+from providers.contract import DisputeState, Operation
 from providers.stripe_json import NOTHING, Json, as_object, id_of, inner, object_id, text
 
 WINDOW_SECONDS = 300  # Stripe's own libraries look to the past only
@@ -33,7 +33,7 @@ def verify(
 ) -> contract.Received:
     """Raises `contract.Forged`."""
     signed_at, signatures = _signed(headers.get("stripe-signature", ""))
-    if abs(now - signed_at) > WINDOW_SECONDS:
+    if abs(now - int(signed_at)) > WINDOW_SECONDS:
         raise contract.Forged("signed too long ago or in the future")
     signed = f"{signed_at}.".encode() + body
     expected = [hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest().encode() for secret in secrets]
@@ -47,7 +47,7 @@ def verify(
     return contract.Received(dedupe_key=_event_id(event) or f"sha256:{hashlib.sha256(body).hexdigest()}", body=body)
 
 
-def _signed(header: str) -> tuple[int, list[bytes]]:
+def _signed(header: str) -> tuple[str, list[bytes]]:
     """The time and the signatures of `t=…,v1=…[,v1=…]`; other schemes than v1 are passed over."""
     if len(header) > HEADER_CHARACTERS_MAX or not re.fullmatch(r"[a-z0-9]+=[^,=]+(,[a-z0-9]+=[^,=]+)*", header):
         raise contract.Forged("no readable signature")
@@ -55,7 +55,7 @@ def _signed(header: str) -> tuple[int, list[bytes]]:
     times = [value for name, value in elements if name == "t"]
     if len(times) != 1 or not re.fullmatch("[0-9]{1,12}", times[0]):
         raise contract.Forged("no readable time")
-    return int(times[0]), [value.encode("utf-8", "replace") for name, value in elements if name == "v1"]
+    return times[0], [value.encode("utf-8", "replace") for name, value in elements if name == "v1"]
 
 
 def _event_id(event: Json) -> str | None:
@@ -115,9 +115,8 @@ def _read_payment(event: Event) -> contract.Told:
     if reference is None:
         return _NOT_OURS
     operation, amount = _asked(event)
-    outcome = stripe_answers.read_unasked(payment, operation, event.trace)
-    if operation is Operation.CHARGE and status == "canceled":
-        outcome = _expired(payment_id, outcome.trace)
+    trace = replace(event.trace, provider_code=text(payment, "cancellation_reason"))
+    outcome = stripe_answers.read_unasked(payment, operation, trace)
     if status != _STATUSES[event.type]:
         outcome = contract.Unknown(reason="unexpected_status", provider_id=payment_id, trace=outcome.trace)
     return contract.AttemptTold(
@@ -142,22 +141,10 @@ def _asked(event: Event) -> tuple[Operation, str]:
             return Operation.CHARGE, "amount_received"
         case "payment_intent.amount_capturable_updated":
             return Operation.CHARGE, "amount_capturable"
-        case "payment_intent.canceled" if text(payment, "cancellation_reason") not in _EXPIRY_REASONS:
+        case "payment_intent.canceled":  # by us, by somebody at Stripe's dashboard, or by the passing of days
             return Operation.CANCEL, "amount"
         case _:
             return Operation.CHARGE, "amount"
-
-
-def _expired(payment_id: str, trace: contract.Trace) -> contract.Declined:
-    return contract.Declined(
-        code="expired_authorization",
-        kind=DeclineKind.HARD,
-        may_fail_over=False,
-        provider_code=None,
-        message="The authorization has expired.",
-        provider_id=payment_id,
-        trace=trace,
-    )
 
 
 def _is_incomplete(outcome: contract.Outcome, operation: Operation) -> bool:
@@ -221,9 +208,6 @@ _STATUSES: Mapping[str, str] = {
     "payment_intent.canceled": "canceled",
 }
 """Where each event finds its payment; one that shows it elsewhere is not understood, and Stripe is asked."""
-
-_EXPIRY_REASONS = frozenset({"automatic", "expired"})
-"""Why Stripe cancels by itself; every other reason was given by whoever asked for it."""
 
 _DISPUTE_STATES: Mapping[str, DisputeState] = {
     "won": DisputeState.WON,

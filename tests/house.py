@@ -28,15 +28,12 @@ from gateway import listener, partners, runtime, worker
 from gateway.app import create_app
 from gateway.config import Settings
 from gateway.runtime import Runtime
-from providers.simulator import SIMULATORS
+from providers.simulator import CREDENTIALS, SIMULATORS
 from tests import invariants
 
 Json = dict[str, Any]
 WAIT_SECONDS = 20.0
 """Bound on waiting for something that must happen; never a measure of speed."""
-CREDENTIALS: Mapping[str, Mapping[str, object]] = {
-    "stripe": {"api_key": "sk_test_simulated", "webhook_secrets": ["whsec_simulated"]}
-}
 ALL_SCOPES = ("transactions:read", "transactions:write", "refunds:write", "webhooks:write")
 
 

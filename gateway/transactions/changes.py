@@ -23,6 +23,7 @@ from db.records import (
     Transaction,
     TransactionEventType,
     TransactionStatus,
+    row,
 )
 from gateway.transactions import failures, postings, states
 from gateway.transactions.postings import Entry
@@ -360,7 +361,8 @@ def _identified(transaction: Transaction, outcome: Approved | Declined, status: 
     """With what the PSP told of itself: its id and what a receipt may show of the card."""
     card = outcome.card
     return replace(
-        _to(transaction, status),
+        transaction,
+        status=states.advance(transaction.status, status),
         provider_transaction_id=outcome.provider_id or transaction.provider_transaction_id,
         card_brand=card.brand if card else transaction.card_brand,
         card_last4=card.last4 if card else transaction.card_last4,
@@ -389,7 +391,7 @@ def _line(
 
 def told(outcome: Outcome) -> dict[str, Any]:
     """An outcome as history keeps it: its kind, its reason and the redacted trace of the exchange."""
-    trace = {name: value for name, value in asdict(outcome.trace).items() if value is not None}
+    trace = {name: value for name, value in row(outcome.trace).items() if value is not None}
     facts = {
         name: value
         for name in ("code", "kind", "reason", "provider_code", "provider_id", "retry_after_seconds")

@@ -17,7 +17,7 @@ from db import ids, transactions
 from db.database import CommitUncertain, Connection, Unavailable
 from db.records import Attempt, AttemptOperation, AttemptState, Transaction, TransactionEventType, TransactionStatus
 from gateway.runtime import Account, Runtime
-from gateway.transactions import changes, idempotency, journal, recovery, representation, routing, sending
+from gateway.transactions import changes, idempotency, journal, recovery, routing, sending
 from gateway.transactions.changes import Happened, Snapshot
 from gateway.transactions.commands import Caller, Charge
 from gateway.transactions.idempotency import Answered
@@ -59,14 +59,14 @@ async def charge(runtime: Runtime, caller: Caller, command: Charge) -> Answered:
     return await _concluded(runtime, begun, outcome, caller.actor)
 
 
-def standing(runtime: Runtime, snapshot: Snapshot) -> Answered:
-    """The transaction as it stands: 201 once its outcome is known, else 202 and when to ask again."""
+def standing(runtime: Runtime, snapshot: Snapshot, body: str | None = None) -> Answered:
+    """The transaction as it stands: 201 once its outcome is known, else 202 and when to ask again.
+
+    `body`: its text, where it is at hand.
+    """
     transaction = snapshot.transaction
-    body = representation.encode(
-        dict(
-            representation.transaction_body(transaction, snapshot.attempts, places=runtime.places(transaction.currency))
-        )
-    )
+    if body is None:
+        body = journal.transaction_text(runtime, snapshot)
     if transaction.status is not TransactionStatus.PROCESSING:
         return Answered(status=201, body=body)
     location = f"/v1/transactions/{ids.encode('txn', transaction.id)}"
@@ -117,7 +117,7 @@ async def _concluded(runtime: Runtime, begun: Snapshot, outcome: contract.Outcom
         return standing(runtime, begun)
     if recorded.released:
         raise ProviderUnavailable(recorded.snapshot)
-    return standing(runtime, recorded.snapshot)
+    return standing(runtime, recorded.snapshot, recorded.answer)
 
 
 async def _answered_before(runtime: Runtime, caller: Caller) -> Answered | None:

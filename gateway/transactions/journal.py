@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +42,8 @@ class Recorded:
 
     snapshot: Snapshot
     released: bool = False
+    answer: str | None = None
+    """The lasting answer's text, where this very call stored it."""
 
 
 async def begin(
@@ -102,7 +105,8 @@ async def record(runtime: Runtime, snapshot: Snapshot, outcome: Outcome, *, acto
             runtime.published(len([name for line in change.happened for name in line.published]))
             if change.transaction.status is not snapshot.transaction.status:
                 telemetry.transactions.labels(change.transaction.status).inc()
-            return Recorded(snapshot=snapshot.after(change), released=change.release)
+            answer = step.get("answer", {}).get("body")
+            return Recorded(snapshot=snapshot.after(change), released=change.release, answer=answer)
         mine = snapshot.attempt.epoch
         snapshot = await read(runtime, snapshot)
         if snapshot.attempt.finished_at is not None or snapshot.attempt.epoch != mine:
@@ -174,9 +178,10 @@ def _step(runtime: Runtime, after: Snapshot, change: Change, *, actor: str) -> d
         step["refund"] = records.row(change.refund)
     if entries := list(_entries(change)):
         step["entries"] = entries
-    if published := list(_published(runtime, after, change)):
+    texts = _Texts(runtime, after, change)
+    if published := list(_published(texts, change)):
         step["published"] = published
-    if answer := _answer(runtime, after, change):
+    if answer := _answer(texts, change):
         step["answer"] = answer
     return step
 
@@ -219,67 +224,86 @@ def _entries(change: Change) -> Iterator[dict[str, Any]]:
             }
 
 
-def _published(runtime: Runtime, after: Snapshot, change: Change) -> Iterator[dict[str, Any]]:
+def _published(texts: _Texts, change: Change) -> Iterator[dict[str, Any]]:
     names = [name for line in change.happened for name in line.published]
     first = change.transaction.published - len(names) + 1
     at = change.transaction.updated_at
     for sequence, name in enumerate(names, first):
         event_id = ids.new()
-        shown = _shown(runtime, after, change, name)
         yield {
             "id": event_id,
             "livemode": change.transaction.livemode,
             "type": name,
             "transaction_id": change.transaction.id,
             "sequence": sequence,
-            "body": representation.event_text(event_id, name, at=at, sequence=sequence, data=shown),
+            "body": representation.event_text(event_id, name, at=at, sequence=sequence, data=texts.about(name)),
             "created_at": at,
         }
 
 
-def _answer(runtime: Runtime, after: Snapshot, change: Change) -> dict[str, Any] | None:
+def _answer(texts: _Texts, change: Change) -> dict[str, Any] | None:
     key = change.attempts[0].idempotency_key if change.attempts else None
     if key is None or not (change.final or change.release):
         return None
     answer: dict[str, Any] = {"livemode": change.transaction.livemode, "key": key}
     if change.release:
         return answer | {"release": True}
-    status, body = lasting_answer(runtime, after)
+    status, body = texts.lasting_answer()
     return answer | {"status": status, "body": body}
 
 
 def lasting_answer(runtime: Runtime, snapshot: Snapshot) -> tuple[int, str]:
     """Status and body that the attempt's key gets once its outcome is known."""
-    match snapshot.attempt.operation:
-        case "refund":
-            return 201, representation.encode(_refund(runtime, snapshot))
-        case "charge":
-            return 201, representation.encode(_transaction(runtime, snapshot))
-        case _:
-            return 200, representation.encode(_transaction(runtime, snapshot))
+    return _Texts(runtime, snapshot).lasting_answer()
 
 
-def _shown(runtime: Runtime, after: Snapshot, change: Change, name: str) -> dict[str, Any]:
-    """The object an event is about, as the API shows it."""
-    match name.partition(".")[0]:
-        case "refund":
-            return _refund(runtime, after)
-        case "dispute":
-            assert change.dispute is not None
-            places = runtime.places(change.dispute.currency)
-            return dict(representation.dispute_body(change.dispute, places=places))
-        case _:
-            return _transaction(runtime, after)
+def transaction_text(runtime: Runtime, snapshot: Snapshot) -> str:
+    """The transaction as the API shows it."""
+    return _Texts(runtime, snapshot).transaction
 
 
-def _transaction(runtime: Runtime, snapshot: Snapshot) -> dict[str, Any]:
-    places = runtime.places(snapshot.transaction.currency)
-    return dict(representation.transaction_body(snapshot.transaction, snapshot.attempts, places=places))
+class _Texts:
+    """What a step is about, as the API shows it: each thing is put into JSON once, however often it is told."""
 
+    def __init__(self, runtime: Runtime, snapshot: Snapshot, change: Change | None = None) -> None:
+        self._runtime, self._snapshot, self._change = runtime, snapshot, change
 
-def _refund(runtime: Runtime, snapshot: Snapshot) -> dict[str, Any]:
-    assert snapshot.refund is not None
-    return dict(representation.refund_body(snapshot.refund, places=runtime.places(snapshot.refund.currency)))
+    def about(self, event_type: str) -> str:
+        """The object an event is about."""
+        match event_type.partition(".")[0]:
+            case "refund":
+                return self.refund
+            case "dispute":
+                return self.dispute
+            case _:
+                return self.transaction
+
+    def lasting_answer(self) -> tuple[int, str]:
+        match self._snapshot.attempt.operation:
+            case "refund":
+                return 201, self.refund
+            case "charge":
+                return 201, self.transaction
+            case _:
+                return 200, self.transaction
+
+    @cached_property
+    def transaction(self) -> str:
+        shown = self._snapshot.transaction
+        places = self._runtime.places(shown.currency)
+        return representation.encode(representation.transaction_body(shown, self._snapshot.attempts, places=places))
+
+    @cached_property
+    def refund(self) -> str:
+        shown = self._snapshot.refund
+        assert shown is not None
+        return representation.encode(representation.refund_body(shown, places=self._runtime.places(shown.currency)))
+
+    @cached_property
+    def dispute(self) -> str:
+        shown = self._change and self._change.dispute
+        assert shown is not None
+        return representation.encode(representation.dispute_body(shown, places=self._runtime.places(shown.currency)))
 
 
 def _audit(caller: Caller, after: Snapshot, runtime: Runtime) -> AuditLog:

@@ -319,21 +319,27 @@ def ledger_entry_body(entry: LedgerEntry, *, places: int) -> LedgerEntryBody:
     }
 
 
-def event_text(event_id: UUID, event_type: str, *, at: datetime, sequence: int | None, data: Mapping[str, Any]) -> str:
-    """The exact text of an event: what is stored, signed and sent, now and at every retry."""
-    return encode(
+def event_text(event_id: UUID, event_type: str, *, at: datetime, sequence: int | None, data: str) -> str:
+    """The exact text of an event: what is stored, signed and sent, now and at every retry.
+
+    `data` is the text of what it is about, which is often an answer's too and need not be put into JSON twice.
+    """
+    head = encode(
         {
             "id": ids.encode("evt", event_id),
             "type": event_type,
             "timestamp": instant(at),
             "sequence": sequence,
-            "data": data,
         }
     )
+    return f'{head[:-1]},"data":{data}}}'
 
 
 def encode(body: Mapping[str, Any]) -> str:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    return _ENCODER.encode(body)
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
 
 
 def money_moved(transaction: Transaction) -> MoneyMoved:

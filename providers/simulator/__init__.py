@@ -7,7 +7,18 @@ from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 
-from providers.simulator import stripe
+from providers.simulator import adyen, adyen_events, paypal, stripe, stripe_events
 
-SIMULATORS: Mapping[str, Callable[[], Starlette]] = {"stripe": stripe.create}
+SIMULATORS: Mapping[str, Callable[[], Starlette]] = {
+    "adyen": adyen.create,
+    "paypal": paypal.create,
+    "stripe": stripe.create,
+}
 """By the name of the PSP's adapter; each call makes one with an empty memory."""
+
+CREDENTIALS: Mapping[str, Mapping[str, object]] = {
+    "adyen": {"api_key": "AQEsimulated", "merchant_account": "SimulatedShop", "hmac_keys": [adyen_events.HMAC_KEY]},
+    "paypal": {"client_id": "simulated", "client_secret": "simulated", "webhook_id": paypal.WEBHOOK_ID},
+    "stripe": {"api_key": "sk_test_simulated", "webhook_secrets": [stripe_events.WEBHOOK_SECRET]},
+}
+"""An account at each, as an adapter wants it: any key gets in, and these secrets sign the notifications."""

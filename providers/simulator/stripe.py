@@ -7,7 +7,6 @@ Not here: customers, setup intents, and events that only echo another's (charge.
 
 from __future__ import annotations
 
-import html
 import json
 import secrets
 import time
@@ -22,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from providers.simulator import control, faults, stripe_objects, stripe_wire
+from providers.simulator import control, faults, stripe_objects, stripe_pages, stripe_wire
 from providers.simulator.faults import Fault, FaultKind, Faults, Reply
 from providers.simulator.ledger import Ledger, References
 from providers.simulator.notifier import Notifier
@@ -357,7 +356,7 @@ class Simulator:
         payment = self.bank.payments.get(request.path_params["id"])
         if payment is None or payment.status != "requires_action":
             return HTMLResponse("<p>Nothing to approve here.</p>", 404)
-        return HTMLResponse(_HOSTED_PAGE.format(amount=payment.amount, currency=html.escape(payment.currency.upper())))
+        return HTMLResponse(stripe_pages.bank(payment))
 
     async def leave_hosted_page(self, request: Request) -> Response:
         payment = self.bank.payments.get(request.path_params["id"])
@@ -387,16 +386,3 @@ class Simulator:
         refund = self.bank.refunds[request.path_params["id"]]
         self.bank.settle(refund)
         return JSONResponse(stripe_objects.refund(refund))
-
-
-_HOSTED_PAGE = """<!doctype html>
-<html lang="en">
-<title>Simulated bank</title>
-<h1>Approve this payment?</h1>
-<p>{amount} {currency}, in the smallest unit</p>
-<form method="post">
-  <button name="action" value="approve">Approve</button>
-  <button name="action" value="refuse">Refuse</button>
-</form>
-</html>
-"""

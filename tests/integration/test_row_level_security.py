@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -185,10 +185,11 @@ async def test_no_row_is_given_to_another_partner(busy: tuple[House, UUID, UUID]
     house, alice, bob = busy
     async with as_role(url_of(house), "paygate_app", alice) as app:
         for table in await readable(house.owner, "paygate_app", "UPDATE"):
-            with pytest.raises((*REFUSED, asyncpg.ForeignKeyViolationError)):
+            try:
                 status = await app.execute(f"UPDATE {table} SET partner_id = $1", bob)
-                assert status.endswith(" 0")
-                raise asyncpg.InsufficientPrivilegeError
+            except REFUSED:
+                continue
+            assert status.endswith(" 0"), table
 
 
 async def test_no_row_is_inserted_for_another_partner(busy: tuple[House, UUID, UUID]) -> None:
@@ -382,18 +383,14 @@ async def test_the_worker_finds_due_work_of_all_and_reads_the_rest_as_one_partne
                 assert await worker.fetchval(f"SELECT count(*) FROM {table}") == 0, table
     async with as_role(url_of(house), "paygate_worker", alice) as worker:
         assert await worker.fetchval("SELECT count(*) FROM transactions WHERE partner_id = $1", bob) == 0
-        for privilege in ("UPDATE", "DELETE"):
+        for statement in ("UPDATE api_keys SET name = 'x'", "DELETE FROM api_keys", "DELETE FROM transactions"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
-                verb = {"UPDATE": "UPDATE api_keys SET name = 'x'", "DELETE": "DELETE FROM api_keys"}[privilege]
-                await worker.execute(verb)
+                await worker.execute(statement)
 
 
 async def fingerprint(owner: Owner, partner_id: UUID) -> dict[str, Any]:
     """All rows of a partner, in a form that can be compared."""
 
-    def queries(names: list[str]) -> Iterator[tuple[str, str]]:
-        for name in names:
-            yield name, f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {name} t WHERE partner_id = $1"
-
+    query = "SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {} t WHERE partner_id = $1"
     names = await tables(owner, column="partner_id")
-    return {name: await owner.fetchval(query, partner_id) for name, query in queries(names)}
+    return {name: await owner.fetchval(query.format(name), partner_id) for name in names}

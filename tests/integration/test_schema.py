@@ -264,21 +264,25 @@ async def test_totals_that_no_refund_explains_are_refused_at_commit(shared_house
 async def test_a_posting_that_does_not_balance_in_one_currency_is_refused_at_commit(
     shared_house: House, sold: asyncpg.Record, amounts: list[int], currencies: list[str]
 ) -> None:
-    owner = shared_house.owner
     with pytest.raises(asyncpg.CheckViolationError, match="does not balance"):
-        async with owner.transaction():
-            for account, amount, currency in zip(("fees", "suspense"), amounts, currencies, strict=False):
-                await owner.execute(
-                    "INSERT INTO ledger_accounts (partner_id, currency, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
-                    sold["partner_id"],
-                    currency,
-                    account,
-                )
-                await owner.execute(
-                    "INSERT INTO ledger_entries (partner_id, transaction_id, sequence, account, currency, amount, id,"
-                    " livemode, created_at) VALUES ($1, $2, 1, $3, $4, $5, $6, false, now())",
-                    *(sold["partner_id"], sold["id"], account, currency, amount, ids.new()),
-                )
+        await posted(shared_house.owner, sold, list(zip(("fees", "suspense"), amounts, currencies, strict=False)))
+
+
+async def posted(owner: Owner, sold: asyncpg.Record, entries: list[tuple[str, int, str]]) -> None:
+    """The entries as one posting of the transaction's first event."""
+    async with owner.transaction():
+        for account, amount, currency in entries:
+            await owner.execute(
+                "INSERT INTO ledger_accounts (partner_id, currency, name) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+                sold["partner_id"],
+                currency,
+                account,
+            )
+            await owner.execute(
+                "INSERT INTO ledger_entries (partner_id, transaction_id, sequence, account, currency, amount, id,"
+                " livemode, created_at) VALUES ($1, $2, 1, $3, $4, $5, $6, false, now())",
+                *(sold["partner_id"], sold["id"], account, currency, amount, ids.new()),
+            )
 
 
 async def test_an_entry_of_an_event_that_never_was_is_refused_at_commit(
@@ -315,12 +319,16 @@ async def test_a_second_live_charge_of_a_transaction_is_refused(
 async def test_a_second_open_capture_or_cancel_is_refused(
     shared_house: House, sold: asyncpg.Record, first: str, second: str
 ) -> None:
-    attempt, owner = await attempt_of(shared_house, sold), shared_house.owner
-    live = {"state": "sending", "finished_at": None}
+    attempt = await attempt_of(shared_house, sold)
+
+    async def both() -> None:
+        async with shared_house.owner.transaction():
+            for number, operation in enumerate((first, second), 2):
+                changes = {"operation": operation, "state": "sending", "finished_at": None}
+                await inserted(shared_house.owner, "attempts", attempt, id=ids.new(), number=number, **changes)
+
     with pytest.raises(asyncpg.UniqueViolationError) as refused:
-        async with owner.transaction():
-            await inserted(owner, "attempts", attempt, id=ids.new(), number=2, operation=first, **live)
-            await inserted(owner, "attempts", attempt, id=ids.new(), number=3, operation=second, **live)
+        await both()
     assert refused.value.constraint_name == "one_live_followup"
 
 
@@ -353,8 +361,13 @@ async def test_a_key_belongs_to_one_transaction_of_a_partner_and_mode(
 async def test_no_amount_is_zero_or_less(shared_house: House, sold: asyncpg.Record, amount: str) -> None:
     with pytest.raises(asyncpg.CheckViolationError):
         await inserted(
-            *(shared_house.owner, "transactions", sold),
-            **{"id": ids.new(), "idempotency_key": None, "metadata": "{}", "amount": int(amount)},
+            shared_house.owner,
+            "transactions",
+            sold,
+            id=ids.new(),
+            idempotency_key=None,
+            metadata="{}",
+            amount=int(amount),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,6 +23,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from providers import PROVIDERS, contract, http
 from providers.contract import Approved, DeclineKind
+from providers.simulator import adyen as adyen_simulator
+from providers.simulator import paypal as paypal_simulator
 from providers.simulator import stripe as stripe_simulator
 
 DECLINES_BY_KIND = tuple(DeclineKind)
@@ -84,6 +87,14 @@ class FarEnd:
     """Credentials with the secret in use as the second one; None where the PSP knows no such thing."""
     disputed: str | None
     """A token whose payment the payer contests at once."""
+    reads: bool = True
+    """Whether it can be asked what became of a request; else an answer tells, or a notification."""
+    beyond: Mapping[str, str] = field(default_factory=lambda: {"amount": "0.01"})
+    """What makes a charge that only this PSP cannot take."""
+    uncapturable: str = "expired_authorization"
+    """The code of a refused capture of a cancelled authorization."""
+    signs_in_at: str | None = None
+    """Where a client fetches its token: a call of the client's, about no payment, that is not recorded."""
 
 
 def stripe_far_end() -> FarEnd:
@@ -111,8 +122,96 @@ def stripe_far_end() -> FarEnd:
     )
 
 
+def adyen_far_end() -> FarEnd:
+    right: dict[str, object] = {"api_key": "AQE_right", "merchant_account": "PaygateTest", "hmac_keys": ["ab" * 32]}
+    return FarEnd(
+        app=adyen_simulator.create(api_key="AQE_right", hmac_key="ab" * 32),
+        credentials=right,
+        wrong_credentials=right | {"api_key": "AQE_wrong", "hmac_keys": ["cd" * 32]},
+        secrets=("AQE_right", "AQE_wrong", "ab" * 32, "cd" * 32),
+        approved="shopper_1/APPROVED",
+        needs_customer="shopper_1/CHALLENGE",
+        unheard_of="shopper_1/UNHEARDOF",
+        refund_pends="shopper_1/REFUND_WAITS",
+        declines={
+            DeclineKind.SOFT: ("shopper_1/NOT_ENOUGH_BALANCE", "insufficient_funds"),
+            DeclineKind.HARD: ("shopper_1/RESTRICTED_CARD", "restricted_card"),
+            DeclineKind.FIX_DATA: ("shopper_1/CARD_EXPIRED", "expired_card"),
+            DeclineKind.AUTHENTICATION: ("shopper_1/CHALLENGE", "authentication_required"),
+            DeclineKind.RISK: ("shopper_1/FRAUD", "risk_blocked"),
+        },
+        key_header="Idempotency-Key",
+        forge=forged_adyen_item,
+        window_seconds=None,
+        rotating=right | {"hmac_keys": ["cd" * 32, "ab" * 32]},
+        disputed="shopper_1/CHARGEBACK",
+        reads=False,
+        beyond={"token": "shopper_1/NOT_CONFIGURED"},
+        uncapturable="capture_refused",
+    )
+
+
+def forged_adyen_item(random: Random, notice: Notice) -> Notice:
+    """Adyen signs eight fields of an item and nothing else; `live` is compared with the account."""
+    body = json.loads(notice.body)
+    item = body["notificationItems"][0]["NotificationRequestItem"]
+    holders = {
+        "live": body,
+        "hmacSignature": item["additionalData"],
+        "value": item["amount"],
+        "currency": item["amount"],
+    }
+    names = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference", "eventCode", "success")
+    name = random.choice((*names, *holders))
+    holder = holders.get(name, item)
+    genuine = holder.get(name, "")
+    if isinstance(genuine, int):
+        holder[name] = genuine + random.randrange(1, 1_000)
+    else:
+        holder[name] = _changed(random, genuine.encode()).decode("latin-1") if genuine else "X"
+    return replace(notice, body=json.dumps(body).encode())
+
+
+def paypal_far_end() -> FarEnd:
+    right: dict[str, object] = {
+        "client_id": "client_right",
+        "client_secret": "secret_right",
+        "webhook_id": paypal_simulator.WEBHOOK_ID,
+        "webhook_age_seconds_max": 300,
+    }
+    return FarEnd(
+        app=paypal_simulator.create(client=("client_right", "secret_right")),
+        credentials=right,
+        wrong_credentials=right | {"client_secret": "secret_wrong", "webhook_id": "ANOTHERWEBHOOK"},
+        secrets=("secret_right", "secret_wrong", "A21AA"),
+        approved="vault_card_visa",
+        needs_customer="vault_3ds",
+        unheard_of="vault_unheardOf",
+        refund_pends="vault_pendingRefund",
+        declines={
+            DeclineKind.SOFT: ("vault_CCREJECT-IF", "insufficient_funds"),
+            DeclineKind.HARD: ("vault_CCREJECT-LS", "lost_card"),
+            DeclineKind.FIX_DATA: ("vault_CCREJECT-EC", "expired_card"),
+            DeclineKind.AUTHENTICATION: ("vault_3ds", "authentication_required"),
+            DeclineKind.RISK: ("vault_uncaptured_refuse-TRANSACTION_REFUSED", "risk_blocked"),
+        },
+        key_header="PayPal-Request-Id",
+        forge=partial(
+            forged_anywhere,
+            signed_headers=("paypal-transmission-id", "paypal-transmission-time", "paypal-transmission-sig"),
+        ),
+        window_seconds=300,
+        rotating=None,
+        disputed="vault_dispute",
+        beyond={"token": "vault_refuse-PAYEE_ACCOUNT_RESTRICTED"},
+        signs_in_at="/v1/oauth2/token",
+    )
+
+
 FAR_ENDS: Mapping[str, Callable[[], FarEnd] | None] = {
+    "adyen": adyen_far_end,
     "manual": None,
+    "paypal": paypal_far_end,
     "stripe": stripe_far_end,
 }
 """Every adapter's far end; None for one that speaks to nobody."""
@@ -128,14 +227,16 @@ def far_end(name: str) -> FarEnd:
 
 
 class Recorder(http.AiohttpTransport):
-    """The real transport; remembers what passed."""
+    """The real transport; remembers what passed, but for how a client signs in."""
 
-    def __init__(self) -> None:
+    def __init__(self, signs_in_at: str | None = None) -> None:
         super().__init__()
         self.requests: list[httpx.Request] = []
+        self._signs_in_at = signs_in_at
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
+        if request.url.path != self._signs_in_at:
+            self.requests.append(request)
         return await super().handle_async_request(request)
 
 
@@ -199,6 +300,34 @@ class Line:
         await self.far_end.app.state.notifier.settled()
         return list(self.received)
 
+    async def settled(self, adapter: contract.Provider, ask: contract.Ask, *, key: str) -> contract.Outcome:
+        """Send, and wait for the notification where the answer is only that it was received."""
+        prepared = adapter.prepare(ask)
+        outcome = await adapter.send(prepared, key=key)
+        if self.far_end.reads or not isinstance(outcome, contract.Pending):
+            return outcome
+        return await self._learned(prepared, outcome.provider_id)
+
+    async def found(
+        self, adapter: contract.Provider, prepared: contract.Prepared, *, provider_id: str | None = None
+    ) -> contract.Outcome:
+        """What can be learned of a request whose answer was lost: by a look-up, or from a notification."""
+        if self.far_end.reads:
+            return await adapter.look_up(prepared, provider_id=provider_id)
+        return await self._learned(prepared, provider_id)
+
+    async def _learned(self, prepared: contract.Prepared, provider_id: str | None) -> contract.Outcome:
+        """A charge is told under its reference, the rest under its own id or else that of its payment."""
+        for told in reversed(await self.told()):
+            if not isinstance(told, contract.AttemptTold) or told.operation is not prepared.operation:
+                continue
+            if told.reference == prepared.reference or (told.provider_id == provider_id and provider_id):
+                return told.outcome
+            names_payment = told.reference is None and str(told.provider_transaction_id) in prepared.path
+            if provider_id is None and names_payment and told.amount in (prepared.amount, None):
+                return told.outcome
+        return contract.Absent()
+
     async def told(self) -> list[contract.Told]:
         adapter, notices = self.adapter(), await self.notices()
         return [told for notice in notices for told in await read(adapter, notice)]
@@ -234,7 +363,7 @@ async def line_to(name: str, switchboard: Switchboard) -> AsyncIterator[Line]:
     notifier = end.app.state.notifier
     switchboard.app, switchboard.received = end.app, []
     notifier.url = f"{switchboard.base_url}{RECEIVED}"
-    recorder = Recorder()
+    recorder = Recorder(end.signs_in_at)
     async with (
         http.Doorway(transport=recorder) as doorway,
         httpx.AsyncClient(base_url=switchboard.base_url, trust_env=False) as control,

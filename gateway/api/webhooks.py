@@ -195,7 +195,7 @@ async def ping(call: Call) -> Answer:
         type="ping",
         transaction_id=None,
         sequence=None,
-        body=representation.event_text(event_id, "ping", at=at, sequence=None, data=data),
+        body=representation.event_text(event_id, "ping", at=at, sequence=None, data=representation.encode(data)),
         created_at=at,
     )
 

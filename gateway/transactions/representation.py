@@ -335,7 +335,7 @@ def event_text(event_id: UUID, event_type: str, *, at: datetime, sequence: int |
     return f'{head[:-1]},"data":{data}}}'
 
 
-def encode(body: Mapping[str, Any]) -> str:
+def encode(body: Mapping[str, object]) -> str:
     return _ENCODER.encode(body)
 
 

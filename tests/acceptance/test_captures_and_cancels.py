@@ -10,6 +10,8 @@ import pytest
 from tests.acceptance.steps import checks_fall_due, moved, refused, settled
 from tests.house import House, Json, Partner, new_key
 
+pytestmark = pytest.mark.usefixtures("silent_psp")
+
 
 async def held(partner: Partner, reference: str, amount: str = "100.00") -> str:
     """The id of a new authorization."""

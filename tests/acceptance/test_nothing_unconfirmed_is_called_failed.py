@@ -13,6 +13,8 @@ import pytest
 from tests.acceptance.steps import calls, checks_fall_due, listed, moved, refused, settled, until
 from tests.house import House, Json, Partner, new_key
 
+pytestmark = pytest.mark.usefixtures("silent_psp")
+
 ONE_SALE: Json = {"charges": (1, 1999), "captures": (1, 1999)}
 LOST = ["lose_request", "act_then_lose_answer", "truncate", "garbage", "wrong_amount", "wrong_currency"]
 """Misbehaviour of the moment: asked once more under the same key, the provider answers rightly."""

@@ -11,6 +11,8 @@ import pytest
 from tests.acceptance.steps import TIME, checks_fall_due, listed, moved, refused, until
 from tests.house import House, Json, Partner, new_key
 
+pytestmark = pytest.mark.usefixtures("silent_psp")
+
 
 async def sold(partner: Partner, reference: str, token: str = "pm_card_visa", **members: str) -> str:
     """The path of a new sale of 100.00."""

@@ -79,7 +79,6 @@ async def test_enumerations_are_the_same_in_python_and_in_postgresql(owner: Owne
         ("refunds", records.Refund),
         ("transaction_events", records.TransactionEvent),
         ("ledger_entries", records.LedgerEntry),
-        ("idempotency_keys", records.IdempotencyKey),
         ("audit_logs", records.AuditLog),
         ("events", records.PublishedEvent),
     ],

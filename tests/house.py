@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from tests import invariants
 Json = dict[str, Any]
 WAIT_SECONDS = 20.0
 """Bound on waiting for something that must happen; never a measure of speed."""
+TLS = ssl.create_default_context()
+"""One for all clients, though nothing here uses it: each httpx client would read every certificate anew."""
 ALL_SCOPES = ("transactions:read", "transactions:write", "refunds:write", "webhooks:write")
 
 
@@ -117,6 +120,8 @@ def _verified(secret: str, body: bytes, headers: dict[str, str]) -> bool:
 class House:
     base_url: str
     runtime: Runtime
+    background: Runtime
+    """The worker's."""
     desk: partners.Desk
     owner: asyncpg.Connection[asyncpg.Record]
     """The database as its owner, past every policy: for looking, not for acting."""
@@ -145,7 +150,7 @@ class House:
             simulators = {name: await _simulated(stack, create()) for name, create in SIMULATORS.items()}
             receiver = Receiver()
             receiver_url = await serve(stack, receiver.app)
-            api = await _running(stack, told)
+            api, background = await _running(stack, told)
             operators = await Database.open(database_url, Role.OPERATOR)
             stack.push_async_callback(operators.close)
             owner = await asyncpg.connect(database_url)
@@ -153,12 +158,13 @@ class House:
             house = cls(
                 base_url=await serve(stack, create_app(api), listening),
                 runtime=api,
+                background=background,
                 desk=partners.Desk(operators, api.vault, "operator:test"),
                 owner=owner,
                 simulators=simulators,
                 receiver=receiver,
                 receiver_url=receiver_url,
-                http=await stack.enter_async_context(httpx.AsyncClient(timeout=60)),
+                http=await stack.enter_async_context(httpx.AsyncClient(timeout=60, verify=TLS)),
                 stack=stack,
             )
             for name, url in simulators.items():
@@ -207,7 +213,7 @@ class House:
         """Another key of the same partner."""
         issued = await self.desk.issue_key(partner_id, livemode=livemode, scopes=scopes)
         client = httpx.AsyncClient(
-            base_url=self.base_url, headers={"Authorization": f"Bearer {issued.text}"}, timeout=60
+            base_url=self.base_url, headers={"Authorization": f"Bearer {issued.text}"}, timeout=60, verify=TLS
         )
         await self.stack.enter_async_context(client)
         return Partner(partner_id, issued.text, client)
@@ -253,8 +259,8 @@ async def _simulated(stack: AsyncExitStack, app: Starlette) -> str:
     return await serve(stack, app)
 
 
-async def _running(stack: AsyncExitStack, settings: Settings) -> Runtime:
-    """The API's runtime, with a worker at work beside it."""
+async def _running(stack: AsyncExitStack, settings: Settings) -> tuple[Runtime, Runtime]:
+    """The API's runtime and the worker's, the worker at work."""
     api = await stack.enter_async_context(runtime.opened(settings, Role.APP))
     background = await stack.enter_async_context(runtime.opened(settings, Role.WORKER))
     delivering = await stack.enter_async_context(worker.deliverer(background))
@@ -268,4 +274,4 @@ async def _running(stack: AsyncExitStack, settings: Settings) -> Runtime:
         await working
 
     stack.push_async_callback(end)
-    return api
+    return api, background

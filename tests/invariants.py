@@ -69,7 +69,8 @@ async def check(owner: asyncpg.Connection[asyncpg.Record], oracles: dict[str, An
     broken = {name: rows for name, query in QUERIES.items() if (rows := await owner.fetch(query))}
     assert not broken, broken
     for row in await owner.fetch(_BOOKS):
-        _compare(row, oracles[row["provider"]])
+        if row["provider"] in oracles:  # offline payments have no books but ours
+            _compare(row, oracles[row["provider"]])
 
 
 def _compare(row: asyncpg.Record, oracle: Any) -> None:

@@ -7,7 +7,6 @@ A process that dies anywhere after tx A leaves an attempt that the next call wit
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -90,7 +89,7 @@ async def _opened(runtime: Runtime, caller: Caller, command: Charge) -> tuple[Sn
             continue
         transaction = _transaction(caller, command, account, at)
         decided = routing.Plan(order=plan.order, exclusions=tuple(exclusions))
-        attempt = replace(_attempt(runtime, transaction, account, prepared, attempt_id), routing=decided.explained())
+        attempt = _attempt(runtime, transaction, account, prepared, attempt_id=attempt_id, decided=decided)
         return Snapshot(transaction=transaction, attempts=(attempt,), attempt_id=attempt_id), account
     raise routing.NoEligibleProvider(tuple(exclusions))
 
@@ -196,7 +195,13 @@ def _transaction(caller: Caller, command: Charge, account: Account, at: datetime
 
 
 def _attempt(
-    runtime: Runtime, transaction: Transaction, account: Account, prepared: Prepared, attempt_id: UUID
+    runtime: Runtime,
+    transaction: Transaction,
+    account: Account,
+    prepared: Prepared,
+    *,
+    attempt_id: UUID,
+    decided: routing.Plan,
 ) -> Attempt:
     return Attempt(
         partner_id=transaction.partner_id,
@@ -211,6 +216,7 @@ def _attempt(
         provider_key=runtime.provider_key(attempt_id, AttemptOperation.CHARGE, account.id),
         request=prepared.to_json(),
         idempotency_key=transaction.idempotency_key,
+        routing=decided.explained(),
         created_at=transaction.created_at,
         updated_at=transaction.created_at,
     )

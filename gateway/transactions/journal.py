@@ -301,7 +301,7 @@ class _Texts:
 
     @cached_property
     def dispute(self) -> str:
-        shown = self._change and self._change.dispute
+        shown = self._change.dispute if self._change else None
         assert shown is not None
         return representation.encode(representation.dispute_body(shown, places=self._runtime.places(shown.currency)))
 

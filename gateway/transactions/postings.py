@@ -26,6 +26,11 @@ def captured(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
     return (Entry(receivable(account_id), amount), Entry("partner_payable", -amount))
 
 
+def capture_returned(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
+    """A capture failed after it was booked: the opposite of `captured`, as new entries."""
+    return (Entry("partner_payable", amount), Entry(receivable(account_id), -amount))
+
+
 def refunded(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
     """The PSP gave `amount` back to the payer out of what it owed us."""
     return (Entry("refunds", amount), Entry(receivable(account_id), -amount))

@@ -171,6 +171,10 @@ async def _apply_unasked(
             return await _end_open_charge(runtime, event, snapshot)
         case "refund" if isinstance(told.outcome, Declined) and subject is not None:
             change = unasked.refund_returned(snapshot, at=at)
+        case "refund" if subject is None and _nameless_refund(snapshot):
+            return _later("a refund of this payment has not learned its id yet")
+        case "capture" if isinstance(told.outcome, Declined):
+            change = unasked.capture_returned(snapshot, at=at)
         case "capture" if subject is None and _open_charge(snapshot) is not None:
             return _later("the charge has no outcome yet")
     if change is not None:
@@ -189,13 +193,20 @@ def _known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bo
         case Approved():
             if subject is not None:
                 return subject.state in {AttemptState.SUCCEEDED, AttemptState.CANCELLED_CONFIRMED}
+            # What is told of the end of a captured payment is about the part that was not captured.
             taken, ended = transaction.amount_captured > 0, transaction.status in {"cancelled", "failed"}
-            return taken if told.operation.value == "capture" else ended if told.operation.value == "cancel" else False
+            return {"capture": taken, "cancel": taken or ended}.get(told.operation.value, False)
         case Declined():
             # A late word of an earlier failure moves nothing back; of a capture that we booked it must be looked at.
             return not (told.operation.value == "capture" and transaction.amount_captured > 0)
         case _:
             return True
+
+
+def _nameless_refund(snapshot: Snapshot) -> bool:
+    """A refund that is under way and whose id at the PSP is not known: the notification may be about it."""
+    refunds = (one for one in snapshot.attempts if one.operation is AttemptOperation.REFUND)
+    return any(one.state in states.LIVE_ATTEMPTS and one.provider_id is None for one in refunds)
 
 
 def _open_charge(snapshot: Snapshot) -> Attempt | None:
@@ -234,13 +245,13 @@ async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) ->
 
 
 def _dispute_after(snapshot: Snapshot, known: Dispute | None, told: DisputeTold, at: datetime) -> Dispute:
-    """A dispute that ended does not open again; what the PSP holds of it follows what it says of the funds."""
+    """A dispute that ended may end otherwise later, but does not open again; the funds are where the PSP says."""
     state = DisputeState(told.state.value)
     withdrawn = known.amount_withdrawn if known else Decimal(0)
     if told.funds_withdrawn is not None:
         withdrawn = told.amount if told.funds_withdrawn else Decimal(0)
     if known is not None:
-        state = known.state if known.state is not DisputeState.OPENED else state
+        state = known.state if state is DisputeState.OPENED else state
         return replace(
             known, state=state, reason=told.reason or known.reason, amount_withdrawn=withdrawn, updated_at=at
         )

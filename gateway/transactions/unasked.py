@@ -29,6 +29,11 @@ EXPIRED = Failure(
     error_message="The authorization ended at the provider before it was captured. No money was taken.",
     advice="try_another_card",
 )
+CAPTURE_RETURNED = Failure(
+    error_code="capture_failed_later",
+    error_message="The capture was accepted and then failed: no money was taken.",
+    advice="contact_support",
+)
 REFUND_RETURNED = Failure(
     error_code="refund_failed_later",
     error_message="The refund was accepted and then failed: the money came back.",
@@ -56,7 +61,8 @@ def expired(snapshot: Snapshot, *, at: datetime) -> Change | None:
 def refund_returned(snapshot: Snapshot, *, at: datetime) -> Change | None:
     """A completed refund failed after all: its posting is reversed and its amount is refundable again.
 
-    The one way back in a transaction's life: what is refunded follows the money. None where it was not completed.
+    Like `capture_returned` a way back in a transaction's life: the books follow the money. None where it was not
+    completed.
     """
     refund = snapshot.refund
     if refund is None or refund.status is not RefundStatus.COMPLETED:
@@ -76,6 +82,25 @@ def refund_returned(snapshot: Snapshot, *, at: datetime) -> Change | None:
         entries=postings.refund_returned(snapshot.attempt.account_id, refund.amount),
     )
     return changes.changed(after, (), failed, (line,), at)
+
+
+def capture_returned(snapshot: Snapshot, *, at: datetime) -> Change | None:
+    """A capture that was booked failed after all: no money was taken, so the payment has failed.
+
+    None where nothing was captured, or where some of it was refunded: that is for a person.
+    """
+    transaction = snapshot.transaction
+    if transaction.status is not S.COMPLETED or transaction.amount_refundable != transaction.amount_captured:
+        return None
+    after = replace(transaction, status=S.FAILED, amount_captured=Decimal(0), failed_at=at, **asdict(CAPTURE_RETURNED))
+    line = Happened(
+        event_type=E.PAYMENT_FAILED,
+        status=after.status,
+        data={"reason": "capture failed later"},
+        published=("transaction.failed",),
+        entries=postings.capture_returned(snapshot.attempt.account_id, transaction.amount_captured),
+    )
+    return changes.changed(after, (), None, (line,), at)
 
 
 def disputed(

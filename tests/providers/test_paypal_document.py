@@ -85,7 +85,8 @@ async def a_life(line: Line) -> None:
     url = f"/checkoutnow?token={other}"
     await line.customer_decides(url, "approve")
     await adapter.proceed(authorized, key="k6", provider_id=other, returned={})
-    for number, ask in enumerate((a_refund(sale), a_capture(held, "6.00"), a_cancel(dropped), a_cancel(order))):
+    asks: list[contract.Ask] = [a_refund(sale), a_capture(held, "6.00"), a_cancel(dropped), a_cancel(order)]
+    for number, ask in enumerate(asks):
         assert isinstance(await adapter.send(adapter.prepare(ask), key=f"k{number}"), contract.Approved)
     await adapter.look_up(prepared, provider_id=None)
     await adapter.look_up(waiting, provider_id=order)
@@ -120,62 +121,75 @@ async def test_every_request_fits_the_documents(line: Line, documents: dict[str,
     assert ("GET", "/v1/notifications/webhooks-events") in seen
 
 
-async def exchange(line: Line) -> list[httpx.Response]:
-    """A whole life of payments, spoken directly, so that every kind of answer is seen."""
-    answers: list[httpx.Response] = []
-    basic = httpx.BasicAuth("client_right", "secret_right")
-    token = (await line.control.post("/v1/oauth2/token", auth=basic)).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}", "Prefer": "return=representation"}
+class Spoken:
+    """Calls made directly, so that every kind of answer is seen."""
 
-    async def call(method: str, path: str, body: object = None, **extra: str) -> Any:
-        sent = {} if body is None else {"json": body}
-        key = {"PayPal-Request-Id": f"k{len(answers)}"}
-        answer = await line.control.request(method, path, headers={**headers, **key, **extra}, **sent)  # type: ignore[arg-type]
-        answers.append(answer)
+    def __init__(self, line: Line, token: str) -> None:
+        self.answers: list[httpx.Response] = []
+        self._line = line
+        self._headers = {"Authorization": f"Bearer {token}", "Prefer": "return=representation"}
+
+    async def call(self, method: str, path: str, body: object = None, **extra: str) -> Any:
+        headers = self._headers | {"PayPal-Request-Id": f"k{len(self.answers)}"} | extra
+        content = None if body is None else json.dumps(body).encode()
+        answer = await self._line.control.request(method, path, headers=headers, content=content)
+        self.answers.append(answer)
         return answer.json() if answer.content else None
 
-    async def order(source: dict[str, Any], intent: str = "CAPTURE", value: str = "10.99") -> Any:
+    async def order(self, source: dict[str, Any], intent: str = "CAPTURE", value: str = "10.99") -> Any:
         unit = {"amount": {"currency_code": "EUR", "value": value}, "custom_id": "at_1"}
         body = {"intent": intent, "purchase_units": [unit], "payment_source": source}
-        return await call("POST", "/v2/checkout/orders", body)
+        return await self.call("POST", "/v2/checkout/orders", body)
 
-    def card(token: str) -> dict[str, Any]:
-        return {"card": {"vault_id": token}}
+    async def paid(self, token: str, intent: str = "CAPTURE") -> str:
+        """The id of the capture or authorization."""
+        shown = await self.order({"card": {"vault_id": token}}, intent)
+        (listed,) = shown["purchase_units"][0]["payments"].values()
+        return str(listed[0]["id"])
 
-    def payment(shown: Any, kind: str) -> str:
-        return str(shown["purchase_units"][0]["payments"][kind][0]["id"])
+    async def decide(self, order: Any, action: str) -> None:
+        await self._line.customer_decides(f"/checkoutnow?token={order['id']}", action)
 
-    context = {"return_url": BACK, "cancel_url": BACK}
+
+async def exchange(line: Line) -> list[httpx.Response]:
+    basic = httpx.BasicAuth("client_right", "secret_right")
+    spoken = Spoken(line, (await line.control.post("/v1/oauth2/token", auth=basic)).json()["access_token"])
     half = {"amount": {"currency_code": "EUR", "value": "5.00"}}
-    sale = await order(card("vault_card_visa"))
-    capture = payment(sale, "captures")
-    held = payment(await order(card("vault_card_visa"), "AUTHORIZE"), "authorizations")
-    dropped = payment(await order(card("vault_card_visa"), "AUTHORIZE"), "authorizations")
-    for token in ("vault_CCREJECT-IF_02", "vault_3ds", "vault_uncaptured", "vault_pendingCapture", "vault_nobody"):
-        await order(card(token))
-    await order(card("vault_refuse-TRANSACTION_REFUSED"))
-    await order(card("vault_card_visa"), value="10.999")
-    waiting = await order({"paypal": {"experience_context": context}})
-    for path in (f"/v2/checkout/orders/{waiting['id']}/capture", "/v2/checkout/orders/NOBODY/capture"):
-        await call("POST", path, {})
-    await line.customer_decides(f"/checkoutnow?token={waiting['id']}", "approve_declining")
-    await call("POST", f"/v2/checkout/orders/{waiting['id']}/capture", {})
-    await line.customer_decides(f"/checkoutnow?token={waiting['id']}", "approve")
-    await call("GET", f"/v2/checkout/orders/{waiting['id']}")
-    for _ in range(2):
-        await call("POST", f"/v2/checkout/orders/{waiting['id']}/capture", {})
+    capture, held = await spoken.paid("vault_card_visa"), await spoken.paid("vault_card_visa", "AUTHORIZE")
+    await refused_orders(spoken)
+    await approved_order(spoken)
     for body in (half | {"final_capture": True}, half):
-        taken = await call("POST", f"/v2/payments/authorizations/{held}/capture", body)
-    for prefer in ("return=minimal", "return=representation"):
-        await call("POST", f"/v2/payments/authorizations/{dropped}/void", Prefer=prefer)
-    await call("GET", f"/v2/payments/authorizations/{held}")
-    await call("GET", f"/v2/payments/captures/{capture}")
-    for body in (half, {}, {}):
-        await call("POST", f"/v2/payments/captures/{capture}/refund", body)
-    assert taken["name"] == "UNPROCESSABLE_ENTITY"
-    await call("GET", "/v2/payments/captures/NOBODY")
-    await call("GET", "/v1/notifications/webhooks-events?page_size=2")
-    return answers
+        await spoken.call("POST", f"/v2/payments/authorizations/{held}/capture", body)
+    dropped = await spoken.paid("vault_card_visa", "AUTHORIZE")
+    for prefer in ("return=representation", "return=minimal"):
+        await spoken.call("POST", f"/v2/payments/authorizations/{dropped}/void", Prefer=prefer)
+    other = await spoken.paid("vault_card_visa", "AUTHORIZE")
+    await spoken.call("POST", f"/v2/payments/authorizations/{other}/void", Prefer="return=minimal")
+    for told in (half, {}, {}):
+        await spoken.call("POST", f"/v2/payments/captures/{capture}/refund", told)
+    for path in (f"authorizations/{held}", f"captures/{capture}", "captures/NOBODY"):
+        await spoken.call("GET", f"/v2/payments/{path}")
+    await spoken.call("GET", "/v1/notifications/webhooks-events?page_size=2")
+    return spoken.answers
+
+
+async def refused_orders(spoken: Spoken) -> None:
+    for token in ("CCREJECT-IF_02", "3ds", "uncaptured", "pendingCapture", "nobody", "refuse-TRANSACTION_REFUSED"):
+        await spoken.order({"card": {"vault_id": f"vault_{token}"}})
+    await spoken.order({"card": {"vault_id": "vault_card_visa"}}, value="10.999")
+
+
+async def approved_order(spoken: Spoken) -> None:
+    waiting = await spoken.order({"paypal": {"experience_context": {"return_url": BACK, "cancel_url": BACK}}})
+    path = f"/v2/checkout/orders/{waiting['id']}"
+    await spoken.call("POST", "/v2/checkout/orders/NOBODY/capture", {})
+    await spoken.call("POST", f"{path}/capture", {})
+    await spoken.decide(waiting, "approve_declining")
+    await spoken.call("POST", f"{path}/capture", {})
+    await spoken.decide(waiting, "approve")
+    await spoken.call("GET", path)
+    for _ in range(2):
+        await spoken.call("POST", f"{path}/capture", {})
 
 
 async def test_every_answer_of_the_simulator_fits_the_documents(
@@ -187,5 +201,3 @@ async def test_every_answer_of_the_simulator_fits_the_documents(
     for answer in answers:
         path = answer.request.url.path
         described[prefix(path)][template(path)][answer.request.method].validate_response(answer)
-
-

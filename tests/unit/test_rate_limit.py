@@ -16,6 +16,12 @@ def test_one_partner_does_not_use_up_anothers_window() -> None:
     assert limiter.count("b", 1).admitted
 
 
+def test_one_subject_has_a_window_for_each_limit() -> None:
+    limiter = LocalLimiter()
+    assert [limiter.count("a", 1).admitted, limiter.count("a", 1).admitted] == [True, False]
+    assert limiter.count("a", 5).remaining == 4
+
+
 def test_looking_whether_a_window_is_full_counts_nothing() -> None:
     limiter = LocalLimiter()
     assert not limiter.is_full("a", 1)

@@ -259,7 +259,7 @@ class DisputeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisputeTold:
-    """A payer contests a captured payment. `funds_withdrawn`: the PSP took (True) or gave back (False) the amount now."""
+    """A payer contests a captured payment. `funds_withdrawn`: the PSP just took (True) or gave back (False) the amount."""
 
     dispute_id: str
     provider_transaction_id: str | None

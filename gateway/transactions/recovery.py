@@ -6,6 +6,7 @@ under the same key while the PSP surely knows the key, else by a look-up) and re
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from uuid import UUID
@@ -36,7 +37,12 @@ async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, atte
         adapter = await runtime.accounts.adapter(connection, snapshot.attempt.account_id)
     if taken is None:
         return snapshot
-    outcome = await _ask(adapter, taken, resend=resend)
+    try:
+        # Within the lease: what is learned after it could no longer be written.
+        async with asyncio.timeout(sending.TOTAL_SECONDS):
+            outcome = await _ask(adapter, taken, resend=resend)
+    except TimeoutError:
+        outcome = Unknown(reason="no answer in time")
     telemetry.recoveries.labels(OUTCOME_NAMES[type(outcome)]).inc()
     recorded = await journal.record(runtime, snapshot, outcome, actor=ACTOR)
     return recorded.snapshot

@@ -17,6 +17,10 @@ SECOND_TRY_SECONDS = 8.0
 """With this much left, a lost answer is asked for once more under the same key: most losses are of the moment."""
 
 
+CHECKS_OF_THE_FIRST_HOUR = 5
+"""See `changes.CHECK_SECONDS`."""
+
+
 async def send(adapter: Provider, attempt: Attempt) -> Outcome:
     """Send for the first time; on a lost answer once more under the same key, if there is time."""
     began = time.monotonic()
@@ -39,8 +43,10 @@ async def send_again(adapter: Provider, attempt: Attempt) -> Outcome:
 
 async def look_up(adapter: Provider, attempt: Attempt) -> Outcome:
     """Ask the PSP what became of the attempt, sending nothing that could move money."""
+    # Later resends may be what the PSP executed: then it lies anywhere between the first and now.
+    sent_at = attempt.created_at if attempt.checks <= CHECKS_OF_THE_FIRST_HOUR else None
     outcome = await adapter.look_up(
-        Prepared.from_json(attempt.request), provider_id=attempt.provider_id, sent_at=attempt.created_at
+        Prepared.from_json(attempt.request), provider_id=attempt.provider_id, sent_at=sent_at
     )
     _count(attempt, outcome)
     return believed(outcome)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-
-import httpx
+from http import HTTPStatus
 
 from providers import contract, paypal_declines
 from providers.contract import NotSentReason, Operation
@@ -44,7 +43,7 @@ def read_taking(answer: Answer, prepared: contract.Prepared, ready: Ready) -> co
         return read_order(as_object(answer.body), prepared, trace_of(answer))
     about = About(prepared, ready.order_id, trace_of(answer, prepared))
     issue = _issue(answer)
-    if answer.status == httpx.codes.UNPROCESSABLE_ENTITY and issue in paypal_declines.CUSTOMER_ISSUES:
+    if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and issue in paypal_declines.CUSTOMER_ISSUES:
         if ready.url is None:
             return unknown("customer_needed", about)
         return contract.ActionRequired(provider_id=ready.order_id, url=ready.url, trace=about.trace)
@@ -63,7 +62,7 @@ def read_follow_up(answer: Answer, prepared: contract.Prepared, order_id: str) -
             return read_capture(thing, about)
         case Operation.REFUND:
             return read_refund(thing, about)
-        case _ if answer.status == httpx.codes.NO_CONTENT or text(thing, "status") == "VOIDED":
+        case _ if answer.status == HTTPStatus.NO_CONTENT or text(thing, "status") == "VOIDED":
             return approved(about)
         case _:
             return unknown("unexpected_status", about)
@@ -88,7 +87,7 @@ def read_mark(answer: Answer, prepared: contract.Prepared, order_id: str) -> con
 
 def read_look_up(answer: Answer, prepared: contract.Prepared) -> contract.Outcome | Ready:
     """What an order tells of `prepared`. An error here proves nothing about the request that is looked for."""
-    if answer.status == httpx.codes.NOT_FOUND and text(as_object(answer.body), "name") == "RESOURCE_NOT_FOUND":
+    if answer.status == HTTPStatus.NOT_FOUND and text(as_object(answer.body), "name") == "RESOURCE_NOT_FOUND":
         return contract.Absent(trace=trace_of(answer))  # orders that nobody approves disappear after some hours
     if answer.status not in _SUCCESS:
         return contract.Unknown(reason="look_up_failed", trace=trace_of(answer))
@@ -120,7 +119,7 @@ def _read_error(answer: Answer, about: About) -> contract.Outcome | Settled:
         case 422 if issue is not None:
             return _ISSUE_READERS[about.prepared.operation](issue, about)
         case status:
-            return unknown("in_progress" if status == httpx.codes.CONFLICT else f"http_{status}", about)
+            return unknown("in_progress" if status == HTTPStatus.CONFLICT else f"http_{status}", about)
 
 
 def _read_charge_issue(issue: str, about: About) -> contract.Outcome | Settled:

@@ -141,10 +141,12 @@ def check_address(url: str, trust: Trust) -> None:
     """Only PayPal's own hosts, over TLS, are asked for a certificate. Raises `Forged`."""
     if not re.fullmatch(r"https?://[!-~]{1,500}", url) or "\\" in url:
         raise Forged("no address of a certificate")
-    parts = urlsplit(url)
-    origin = f"{parts.scheme}://{parts.netloc}"
-    own = trust.own_origin is not None and origin == trust.own_origin.rstrip("/")
-    if not own and (parts.scheme != "https" or parts.netloc not in (LIVE_HOSTS if trust.livemode else TEST_HOSTS)):
+    try:
+        scheme, host = urlsplit(url)[:2]
+    except ValueError as error:
+        raise Forged("no address of a certificate") from error
+    own = trust.own_origin is not None and (scheme, host) == urlsplit(trust.own_origin)[:2]
+    if not own and (scheme != "https" or host not in (LIVE_HOSTS if trust.livemode else TEST_HOSTS)):
         raise Forged("the certificate is not at PayPal")
 
 

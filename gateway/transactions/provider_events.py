@@ -9,14 +9,14 @@ received ─► applied    it changed something, or asked the PSP
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from db import disputes, ids, inbox, transactions
-from db.database import CommitUncertain, Connection, Unavailable
+from db.database import CommitUncertain, Unavailable
 from db.records import (
     Attempt,
     AttemptOperation,
@@ -25,19 +25,21 @@ from db.records import (
     DisputeState,
     ProviderEvent,
     ProviderEventState,
-    TransactionStatus,
+    RefundStatus,
 )
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import journal, recovery, states, unasked
+from gateway.transactions import journal, recovery, sending, states, unasked
 from gateway.transactions.changes import Change, Snapshot
 from providers.contract import (
+    Absent,
     Approved,
     AttemptTold,
     Declined,
     DeclineKind,
     DisputeTold,
     Irrelevant,
+    Pending,
     Told,
     Unknown,
     Unreadable,
@@ -129,15 +131,79 @@ async def _apply(runtime: Runtime, event: ProviderEvent, told: AttemptTold) -> V
         subject = _subject(snapshot, told, attempt_id)
         if subject is not None and subject.id != attempt_id:
             snapshot = await journal.load(connection, partner_id, transaction_id, subject.id)
-        if subject is None or subject.finished_at is not None:
-            return await _apply_unasked(runtime, connection, event, snapshot, told, subject)
-        if _differs(snapshot, told):
-            return await _contradict(runtime, connection, event, snapshot, "amount or currency differs")
+    if subject is None or subject.finished_at is not None:
+        return await _apply_unasked(runtime, event, snapshot, told, subject)
+    if _differs(snapshot, told):
+        return await _contradict(runtime, event, snapshot, "amount or currency differs")
     if told.ask or isinstance(told.outcome, Unknown):
         await recovery.resolve(runtime, partner_id, transaction_id, snapshot.attempt_id)
         return _applied("asked the provider", partner_id)
     await journal.record(runtime, snapshot, told.outcome, actor=f"provider:{event.provider}")
     return _applied("recorded", partner_id)
+
+
+async def _apply_unasked(
+    runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, told: AttemptTold, subject: Attempt | None
+) -> Verdict:
+    """No attempt waits for this: it repeats what we know, or the PSP acted by itself."""
+    partner_id = snapshot.transaction.partner_id
+    if (verdict := _at_once(snapshot, told, subject)) is not None:
+        return verdict
+    if told.ask:
+        asked = await _asked(runtime, snapshot, told)
+        if asked is None:
+            return _later("the provider does not tell")
+        told = asked
+        if _known(snapshot, told, subject):
+            return _ignored("the provider says otherwise", partner_id)
+    charge = _open_charge(snapshot)
+    if charge is not None and told.operation.value == AttemptOperation.CANCEL:
+        # The PSP ended a payment that still waited for the customer.
+        about = replace(snapshot, attempt_id=charge.id, refund=None)
+        await journal.record(runtime, about, EXPIRED, actor=f"provider:{event.provider}")
+        return _applied("ended by the provider", partner_id)
+    if await _noted(runtime, event, snapshot, lambda fresh: _change(fresh, told, subject, runtime.clock())):
+        return _applied("the provider acted by itself", partner_id)
+    return await _contradict(runtime, event, snapshot, "contradicts our books")
+
+
+def _at_once(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> Verdict | None:
+    """What needs no change: it says what we know, or is about something whose outcome or id we have not learned."""
+    if subject is None and told.operation.value == AttemptOperation.REFUND and _nameless_refund(snapshot):
+        return _later("a refund of this payment has not learned its id yet")
+    if subject is None and told.operation.value == AttemptOperation.CAPTURE and _open_charge(snapshot) is not None:
+        return _later("the charge has no outcome yet")
+    if _known(snapshot, told, subject):
+        return _ignored("nothing new", snapshot.transaction.partner_id)
+    return None
+
+
+def _change(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None, at: datetime) -> Change | None:
+    """What the PSP's own doing changes; None where our books have no place for it."""
+    match told.operation.value, told.outcome:
+        case "cancel", Approved():
+            return unasked.expired(snapshot, at=at)
+        case "refund", Declined() if subject is not None:
+            return unasked.refund_returned(snapshot, at=at)
+        case "capture", Declined():
+            return unasked.capture_returned(snapshot, at=at)
+        case _:
+            return None
+
+
+async def _asked(runtime: Runtime, snapshot: Snapshot, told: AttemptTold) -> AttemptTold | None:
+    """What the PSP itself says, for a notification that proves nothing alone; None where it does not say."""
+    attempt = snapshot.attempt
+    async with runtime.database.as_partner(snapshot.transaction.partner_id) as connection:
+        adapter = await runtime.accounts.adapter(connection, attempt.account_id)
+    answer = await sending.look_up(adapter, attempt)
+    if isinstance(answer, Unknown):
+        return None
+    if told.operation.value == AttemptOperation.CANCEL and attempt.operation is AttemptOperation.CHARGE:
+        # Asked about the charge itself: the end of it reads as a refusal.
+        ended = isinstance(answer, Declined | Absent)
+        return replace(told, outcome=told.outcome if ended else Pending(provider_id=attempt.provider_id or ""))
+    return replace(told, outcome=answer)
 
 
 def _subject(snapshot: Snapshot, told: AttemptTold, attempt_id: UUID) -> Attempt | None:
@@ -152,40 +218,6 @@ def _subject(snapshot: Snapshot, told: AttemptTold, attempt_id: UUID) -> Attempt
     return next(iter([*named, *by_id, *live, *reversed(of_operation)]), None)
 
 
-async def _apply_unasked(
-    runtime: Runtime,
-    connection: Connection,
-    event: ProviderEvent,
-    snapshot: Snapshot,
-    told: AttemptTold,
-    subject: Attempt | None,
-) -> Verdict:
-    """No attempt waits for this: it repeats what we know, or the PSP acted by itself."""
-    partner_id, status = snapshot.transaction.partner_id, snapshot.transaction.status
-    approved, at = isinstance(told.outcome, Approved), runtime.clock()
-    change: Change | None = None
-    match told.operation.value:
-        case "cancel" if approved and status is TransactionStatus.AUTHORIZED:
-            change = unasked.expired(snapshot, at=at)
-        case "cancel" if approved and _open_charge(snapshot) is not None:
-            return await _end_open_charge(runtime, event, snapshot)
-        case "refund" if isinstance(told.outcome, Declined) and subject is not None:
-            change = unasked.refund_returned(snapshot, at=at)
-        case "refund" if subject is None and _nameless_refund(snapshot):
-            return _later("a refund of this payment has not learned its id yet")
-        case "capture" if isinstance(told.outcome, Declined):
-            change = unasked.capture_returned(snapshot, at=at)
-        case "capture" if subject is None and _open_charge(snapshot) is not None:
-            return _later("the charge has no outcome yet")
-    if change is not None:
-        await journal.note(runtime, connection, snapshot, change, actor=f"provider:{event.provider}")
-        runtime.published(1)
-        return _applied("the provider acted by itself", partner_id)
-    if _known(snapshot, told, subject):
-        return _ignored("nothing new", partner_id)
-    return await _contradict(runtime, connection, event, snapshot, "contradicts our books")
-
-
 def _known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bool:
     """Whether our books already say what the notification says, or have moved on from it."""
     transaction = snapshot.transaction
@@ -197,8 +229,14 @@ def _known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bo
             taken, ended = transaction.amount_captured > 0, transaction.status in {"cancelled", "failed"}
             return {"capture": taken, "cancel": taken or ended}.get(told.operation.value, False)
         case Declined():
-            # A late word of an earlier failure moves nothing back; of a capture that we booked it must be looked at.
-            return not (told.operation.value == "capture" and transaction.amount_captured > 0)
+            # A late word of an earlier failure moves nothing back; of what we booked as done it must be looked at.
+            match told.operation.value:
+                case "capture":
+                    return transaction.amount_captured == 0
+                case "refund":
+                    return snapshot.refund is None or snapshot.refund.status is not RefundStatus.COMPLETED
+                case _:
+                    return True
         case _:
             return True
 
@@ -214,15 +252,6 @@ def _open_charge(snapshot: Snapshot) -> Attempt | None:
     return next((one for one in charges if one.state in states.LIVE_ATTEMPTS), None)
 
 
-async def _end_open_charge(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot) -> Verdict:
-    """The PSP ended a payment that still waited for the customer."""
-    charge = _open_charge(snapshot)
-    assert charge is not None
-    about = replace(snapshot, attempt_id=charge.id, refund=None)
-    await journal.record(runtime, about, EXPIRED, actor=f"provider:{event.provider}")
-    return _applied("ended by the provider", snapshot.transaction.partner_id)
-
-
 async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) -> Verdict:
     place = await _place(runtime, event, told.reference, (told.provider_transaction_id,))
     if place is None:
@@ -230,16 +259,17 @@ async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) ->
     partner_id, transaction_id, attempt_id = place
     async with runtime.database.as_partner(partner_id) as connection:
         snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
+        known = await disputes.find(connection, partner_id, transaction_id, told.dispute_id)
         if snapshot.transaction.amount_captured == 0:
             return _later("nothing was captured yet")
-        if told.currency != snapshot.transaction.currency:
-            return await _contradict(runtime, connection, event, snapshot, "currency differs")
-        known = await disputes.find(connection, partner_id, transaction_id, told.dispute_id)
         after = _dispute_after(snapshot, known, told, runtime.clock())
         change = unasked.disputed(snapshot, known, told, after, at=runtime.clock())
-        if change is None:
-            return _ignored("nothing new", partner_id)
-        await journal.note(runtime, connection, snapshot, change, actor=f"provider:{event.provider}")
+        if told.currency == snapshot.transaction.currency and change is not None:
+            await journal.note(runtime, connection, snapshot, change, actor=f"provider:{event.provider}")
+    if told.currency != snapshot.transaction.currency:
+        return await _contradict(runtime, event, snapshot, "currency differs")
+    if change is None:
+        return _ignored("nothing new", partner_id)
     runtime.published(1)
     return _applied("dispute recorded", partner_id)
 
@@ -300,12 +330,23 @@ def _differs(snapshot: Snapshot, told: AttemptTold) -> bool:
     return wrong_amount or wrong_currency
 
 
-async def _contradict(
-    runtime: Runtime, connection: Connection, event: ProviderEvent, snapshot: Snapshot, reason: str
-) -> Verdict:
+async def _noted(
+    runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, judge: Callable[[Snapshot], Change | None]
+) -> bool:
+    """Judge the transaction as it is now, under its lock, and write what follows; False where nothing does."""
+    partner_id = snapshot.transaction.partner_id
+    async with runtime.database.as_partner(partner_id) as connection:
+        fresh = await journal.load(connection, partner_id, snapshot.transaction.id, snapshot.attempt_id)
+        change = judge(fresh)
+        if change is None:
+            return False
+        await journal.note(runtime, connection, fresh, change, actor=f"provider:{event.provider}")
+    runtime.published(1)
+    return True
+
+
+async def _contradict(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, reason: str) -> Verdict:
+    """Our books cannot hold it: a person must look."""
     data: dict[str, object] = {"reason": reason, "provider_event": str(event.id)}
-    change = unasked.contradicting(snapshot, data, at=runtime.clock())
-    if change is not None:
-        await journal.note(runtime, connection, snapshot, change, actor=f"provider:{event.provider}")
-        runtime.published(1)
+    await _noted(runtime, event, snapshot, lambda fresh: unasked.contradicting(fresh, data, at=runtime.clock()))
     return _applied(reason, snapshot.transaction.partner_id)

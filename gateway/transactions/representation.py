@@ -5,13 +5,13 @@ The shapes are TypedDicts, so mypy holds the builders to them and the OpenAPI do
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, NotRequired
 from uuid import UUID
 
+from pydantic_core import to_json
 from typing_extensions import TypedDict
 
 from db import ids
@@ -336,10 +336,8 @@ def event_text(event_id: UUID, event_type: str, *, at: datetime, sequence: int |
 
 
 def encode(body: Mapping[str, object]) -> str:
-    return _ENCODER.encode(body)
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":"))
+    """Compact JSON, the letters of every language as they are."""
+    return to_json(body).decode()
 
 
 def money_moved(transaction: Transaction) -> MoneyMoved:

@@ -252,9 +252,12 @@ class Simulator:
         return self._modify(call, self.bank.reverse)
 
     def cancel_unseen(self, call: Call) -> Json:
-        reference = adyen_wire.required(call.body, "paymentReference")
         psp_reference = new_psp_reference()
-        self.bank.cancel_by_reference(adyen_wire.required(call.body, "merchantAccount"), reference, psp_reference)
+        self.bank.cancel_by_reference(
+            adyen_wire.required(call.body, "paymentReference"),
+            merchant_account=adyen_wire.required(call.body, "merchantAccount"),
+            psp_reference=psp_reference,
+        )
         return _received(call.body, psp_reference)
 
     def _modify(self, call: Call, modify: Callable[[Modification], None]) -> Json:

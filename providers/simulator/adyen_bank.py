@@ -59,7 +59,7 @@ class Bank:
             payment.status, payment.result = "waiting", "RedirectShopper"
             self.pages[payment.page_id] = payment
         elif behaviour.challenge:
-            self._refuse(payment, "Refused", "38", "Authentication required")
+            self._refuse(payment, "Refused", code="38", reason="Authentication required")
         elif behaviour.result != "Received":
             self._decide(payment)
 
@@ -85,9 +85,9 @@ class Bank:
         if approved:
             self._decide(payment)
         elif payment.is_card:
-            self._refuse(payment, "Refused", "11", "3D Not Authenticated")
+            self._refuse(payment, "Refused", code="11", reason="3D Not Authenticated")
         else:
-            self._refuse(payment, "Cancelled", "16", "Shopper Cancelled")
+            self._refuse(payment, "Cancelled", code="16", reason="Shopper Cancelled")
 
     def settle(self, payment: Payment) -> None:
         """What the hours after a pending payment bring."""
@@ -107,7 +107,7 @@ class Bank:
     def _decide(self, payment: Payment) -> None:
         behaviour = payment.behaviour
         if behaviour.result not in ("Authorised", "PartiallyAuthorised"):
-            self._refuse(payment, behaviour.result, behaviour.code, behaviour.reason)
+            self._refuse(payment, behaviour.result, code=behaviour.code, reason=behaviour.reason)
             return
         payment.authorised = payment.amount if behaviour.result == "Authorised" else (payment.amount + 1) // 2
         payment.status, payment.result = "authorised", behaviour.result
@@ -117,7 +117,7 @@ class Bank:
         if not payment.manual_capture:
             self._take(payment, payment.authorised, new_psp_reference(), told=self.tells_automatic_captures)
 
-    def _refuse(self, payment: Payment, result: str, code: str | None, reason: str) -> None:
+    def _refuse(self, payment: Payment, result: str, *, code: str | None, reason: str) -> None:
         payment.status, payment.result, payment.code, payment.reason = "refused", result, code, reason
         event = self._event("AUTHORISATION", payment, payment.psp_reference, success=False, reason=reason)
         self._announce(replace(event, original_reference=None), payment.references)
@@ -154,7 +154,7 @@ class Bank:
         payment.status, payment.result = "cancelled", "Cancelled"
         self._announce(self._event(code, payment, asked.psp_reference), payment.references)
 
-    def cancel_by_reference(self, merchant_account: str, payment_reference: str, psp_reference: str) -> None:
+    def cancel_by_reference(self, payment_reference: str, *, merchant_account: str, psp_reference: str) -> None:
         found = [
             payment
             for payment in self.payments.values()

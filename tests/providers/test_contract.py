@@ -33,7 +33,7 @@ class TestLifeOfAPayment:
         assert isinstance(outcome, Approved)
         assert outcome.captured
         assert outcome.card == contract.Card(brand="visa", last4="4242")
-        assert outcome.trace.http_status == 200
+        assert outcome.trace.http_status in {200, 201}
         assert await line.moved("at_1", "captures") == (1, 1099)
 
     async def test_an_authorization_is_captured_in_part_and_the_rest_let_go(self, line: Line) -> None:
@@ -176,6 +176,8 @@ class TestTheCustomer:
 
         back = await line.customer_decides(action.url, "approve")
         assert back.headers["Location"].startswith("https://shop.test/back?n=1&")
+        # At some PSPs an approval moves no money until we say so.
+        await adapter.proceed(prepared, key="k1", provider_id=action.provider_id, returned={})
         outcome = await adapter.look_up(prepared, provider_id=action.provider_id)
 
         assert isinstance(outcome, Approved)

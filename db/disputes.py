@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from db import records
+from db import shapes
 from db.database import Connection
 from db.records import Dispute
 
-_DISPUTE = records.columns(Dispute)
+_DISPUTE = shapes.columns(Dispute)
 
 
 async def find(
@@ -20,4 +20,4 @@ async def find(
         transaction_id,
         provider_dispute_id,
     )
-    return None if row is None else records.read(Dispute, row)
+    return None if row is None else shapes.read(Dispute, row)

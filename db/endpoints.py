@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from db import records
+from db import shapes
 from db.database import Connection
 from db.records import Endpoint, Scope
 from db.vault import Vault
@@ -14,7 +14,7 @@ MOVED_MAX = 10_000
 """Deliveries moved with their endpoint at once, within the statement timeout; `outbox.claim` and `outbox.release` meet
 the others as they come due."""
 _OVERLAP = "24 hours"
-_ENDPOINT = records.columns(Endpoint)
+_ENDPOINT = shapes.columns(Endpoint)
 
 
 async def create(
@@ -40,7 +40,7 @@ async def create(
         description,
         vault.seal(secret.encode(), _context(scope.partner_id, endpoint_id)),
     )
-    return records.read(Endpoint, row)
+    return shapes.read(Endpoint, row)
 
 
 async def page(connection: Connection, scope: Scope, *, before: UUID | None, limit: int) -> list[Endpoint]:
@@ -52,7 +52,7 @@ async def page(connection: Connection, scope: Scope, *, before: UUID | None, lim
         before,
         limit,
     )
-    return [records.read(Endpoint, row) for row in rows]
+    return [shapes.read(Endpoint, row) for row in rows]
 
 
 async def get(connection: Connection, scope: Scope, endpoint_id: UUID) -> Endpoint | None:
@@ -63,7 +63,7 @@ async def get(connection: Connection, scope: Scope, endpoint_id: UUID) -> Endpoi
         endpoint_id,
         scope.livemode,
     )
-    return None if row is None else records.read(Endpoint, row)
+    return None if row is None else shapes.read(Endpoint, row)
 
 
 async def update(connection: Connection, endpoint: Endpoint) -> Endpoint | None:
@@ -79,7 +79,7 @@ async def update(connection: Connection, endpoint: Endpoint) -> Endpoint | None:
         endpoint.event_types,
         endpoint.description,
     )
-    return None if row is None else records.read(Endpoint, row)
+    return None if row is None else shapes.read(Endpoint, row)
 
 
 async def delete(connection: Connection, scope: Scope, endpoint_id: UUID) -> bool:
@@ -110,7 +110,7 @@ async def rotate_secret(
         scope.livemode,
         vault.seal(secret.encode(), _context(scope.partner_id, endpoint_id)),
     )
-    return None if row is None else records.read(Endpoint, row)
+    return None if row is None else shapes.read(Endpoint, row)
 
 
 async def enable(connection: Connection, scope: Scope, endpoint_id: UUID) -> Endpoint | None:
@@ -133,7 +133,7 @@ async def enable(connection: Connection, scope: Scope, endpoint_id: UUID) -> End
         endpoint_id,
         MOVED_MAX,
     )
-    return records.read(Endpoint, row)
+    return shapes.read(Endpoint, row)
 
 
 async def disable(connection: Connection, scope: Scope, endpoint_id: UUID, *, reason: str) -> Endpoint | None:
@@ -150,7 +150,7 @@ async def disable(connection: Connection, scope: Scope, endpoint_id: UUID, *, re
     if row is None:
         return None
     await hold_deliveries(connection, scope.partner_id, endpoint_id)
-    return records.read(Endpoint, row)
+    return shapes.read(Endpoint, row)
 
 
 async def hold_deliveries(connection: Connection, partner_id: UUID, endpoint_id: UUID) -> None:

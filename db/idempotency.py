@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from db import records
+from db import shapes
 from db.database import Connection
 from db.records import IdempotencyKey, Scope
 
@@ -22,7 +22,7 @@ async def find(connection: Connection, scope: Scope, key: str) -> IdempotencyKey
         scope.livemode,
         key,
     )
-    return None if row is None else records.read(IdempotencyKey, row)
+    return None if row is None else shapes.read(IdempotencyKey, row)
 
 
 async def claim(

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
-from db import ids, records
+from db import ids, shapes
 from db.database import Connection
 from db.provider_accounts import ProviderAccount
 from db.records import ProviderEvent, ProviderEventState
 
-_EVENT = records.columns(ProviderEvent)
+_EVENT = shapes.columns(ProviderEvent)
 _TRIES_SECONDS = "least(5 * 2 ^ tries, 600)"
 """Seconds between tries of what cannot be applied yet: from 5, doubling, at most 10 minutes."""
 
@@ -46,7 +46,7 @@ async def take_due(connection: Connection, limit: int) -> list[ProviderEvent]:
         f" RETURNING {_EVENT}",
         limit,
     )
-    return sorted((records.read(ProviderEvent, row) for row in rows), key=lambda event: event.id)
+    return sorted((shapes.read(ProviderEvent, row) for row in rows), key=lambda event: event.id)
 
 
 async def finish(

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from db import records
+from db import shapes
 from db.database import Connection
 from db.records import LedgerEntry, Scope
 
-_ENTRY = records.columns(LedgerEntry)
+_ENTRY = shapes.columns(LedgerEntry)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ async def balances(connection: Connection, scope: Scope) -> list[Balance]:
         scope.partner_id,
         scope.livemode,
     )
-    return [records.read(Balance, row) for row in rows]
+    return [shapes.read(Balance, row) for row in rows]
 
 
 async def page(
@@ -55,4 +55,4 @@ async def page(
         before,
         limit,
     )
-    return [records.read(LedgerEntry, row) for row in rows]
+    return [shapes.read(LedgerEntry, row) for row in rows]

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from db import endpoints, records
+from db import endpoints, shapes
 from db.database import Connection
 from db.records import Delivery, DeliveryAttempt, DeliveryState, Endpoint, PublishedEvent, Scope
 
@@ -80,8 +80,8 @@ the next of them is under way or this near. After that, or when it was asked to 
 
 _WINDOW = 8
 """Due rows looked at for each one claimed, so that a full endpoint at the head does not hide the others."""
-_DELIVERY = records.columns(Delivery)
-_ATTEMPT = records.columns(DeliveryAttempt)
+_DELIVERY = shapes.columns(Delivery)
+_ATTEMPT = shapes.columns(DeliveryAttempt)
 
 # The backlog is read along its index until enough is found: where statistics are old, as they are when a backlog grows,
 # the planner would rather sort all of it (100,000 due: 1,250 ms instead of 10). And the plan is kept: for partitioned
@@ -213,7 +213,7 @@ LEFT JOIN blamed b ON b.partner_id = m.partner_id AND b.id = m.endpoint_id
 async def publish(connection: Connection, event: PublishedEvent) -> None:
     """To every endpoint that asked for it. The transaction goes on as this partner."""
     await connection.execute("SELECT set_config('app.current_partner_id', $1, true)", str(event.partner_id))
-    await connection.execute("SELECT publish($1, $2)", event.partner_id, [records.row(event)])
+    await connection.execute("SELECT publish($1, $2)", event.partner_id, [shapes.row(event)])
 
 
 async def publish_to(connection: Connection, endpoint_id: UUID, event: PublishedEvent) -> UUID | None:
@@ -231,7 +231,7 @@ async def publish_to(connection: Connection, endpoint_id: UUID, event: Published
         " CASE w.state WHEN 'enabled' THEN now() END, e.created_at, e.created_at"
         " FROM told e JOIN webhook_endpoints w ON w.partner_id = e.partner_id AND w.id = $1 RETURNING id",
         endpoint_id,
-        records.row(event),
+        shapes.row(event),
     )
     return delivery_id
 
@@ -262,13 +262,13 @@ async def claim(
         full,
         delays_seconds,
     )
-    return [records.read(ClaimedDelivery, row) for row in rows]
+    return [shapes.read(ClaimedDelivery, row) for row in rows]
 
 
 async def record(connection: Connection, results: Sequence[Result]) -> Recorded:
     """Write what came of a batch of tries, as the worker. Recording the same result twice changes nothing."""
     await connection.execute(_PLANNING)
-    rows = await connection.fetch(_RECORD, [records.row(result) for result in results])
+    rows = await connection.fetch(_RECORD, [shapes.row(result) for result in results])
     newly = {(row["partner_id"], row["endpoint_id"]) for row in rows if row["disabled"]}
     disabled = [await _settle_disabled(connection, *key) for key in sorted(newly)]
     return Recorded(len(results) - len(rows), disabled)
@@ -277,11 +277,11 @@ async def record(connection: Connection, results: Sequence[Result]) -> Recorded:
 async def _settle_disabled(connection: Connection, partner_id: UUID, endpoint_id: UUID) -> Endpoint:
     await endpoints.hold_deliveries(connection, partner_id, endpoint_id)
     row = await connection.fetchrow(
-        f"SELECT {records.columns(Endpoint)} FROM webhook_endpoints WHERE partner_id = $1 AND id = $2",
+        f"SELECT {shapes.columns(Endpoint)} FROM webhook_endpoints WHERE partner_id = $1 AND id = $2",
         partner_id,
         endpoint_id,
     )
-    return records.read(Endpoint, row)
+    return shapes.read(Endpoint, row)
 
 
 async def release(connection: Connection, limit: int) -> int:
@@ -322,7 +322,7 @@ async def page(
         before,
         limit,
     )
-    return [records.read(Delivery, row) for row in rows]
+    return [shapes.read(Delivery, row) for row in rows]
 
 
 async def get(connection: Connection, scope: Scope, delivery_id: UUID) -> Delivery | None:
@@ -333,7 +333,7 @@ async def get(connection: Connection, scope: Scope, delivery_id: UUID) -> Delive
         delivery_id,
         scope.livemode,
     )
-    return None if row is None else records.read(Delivery, row)
+    return None if row is None else shapes.read(Delivery, row)
 
 
 async def attempts(connection: Connection, partner_id: UUID, delivery_id: UUID) -> list[DeliveryAttempt]:
@@ -342,7 +342,7 @@ async def attempts(connection: Connection, partner_id: UUID, delivery_id: UUID) 
         partner_id,
         delivery_id,
     )
-    return [records.read(DeliveryAttempt, row) for row in rows]
+    return [shapes.read(DeliveryAttempt, row) for row in rows]
 
 
 async def of_transaction(connection: Connection, partner_id: UUID, transaction_id: UUID) -> list[Delivery]:
@@ -352,7 +352,7 @@ async def of_transaction(connection: Connection, partner_id: UUID, transaction_i
         partner_id,
         transaction_id,
     )
-    return [records.read(Delivery, row) for row in rows]
+    return [shapes.read(Delivery, row) for row in rows]
 
 
 async def retry(connection: Connection, scope: Scope, delivery_id: UUID) -> Delivery | None:
@@ -367,4 +367,4 @@ async def retry(connection: Connection, scope: Scope, delivery_id: UUID) -> Deli
         delivery_id,
         scope.livemode,
     )
-    return None if row is None else records.read(Delivery, row)
+    return None if row is None else shapes.read(Delivery, row)

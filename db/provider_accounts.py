@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from db import records
+from db import shapes
 from db.database import Connection
 
 
@@ -28,7 +28,7 @@ class ProviderAccount:
     created_at: datetime
 
 
-_COLUMNS = records.columns(ProviderAccount)
+_COLUMNS = shapes.columns(ProviderAccount)
 
 
 def credentials_context(account_id: UUID) -> str:
@@ -41,13 +41,13 @@ async def insert(connection: Connection, account: ProviderAccount) -> None:
         """INSERT INTO provider_accounts (id, partner_id, provider, livemode, label, credentials, base_url, priority,
                                           enabled, version, created_at)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
-        *records.row(account).values(),
+        *shapes.row(account).values(),
     )
 
 
 async def find(connection: Connection, account_id: UUID) -> ProviderAccount | None:
     row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM provider_accounts WHERE id = $1", account_id)
-    return records.read(ProviderAccount, row) if row else None
+    return shapes.read(ProviderAccount, row) if row else None
 
 
 async def enabled(connection: Connection, *, livemode: bool) -> list[ProviderAccount]:
@@ -57,7 +57,7 @@ async def enabled(connection: Connection, *, livemode: bool) -> list[ProviderAcc
         " AND (partner_id = current_partner() OR partner_id IS NULL) ORDER BY priority, id",
         livemode,
     )
-    return [records.read(ProviderAccount, row) for row in rows]
+    return [shapes.read(ProviderAccount, row) for row in rows]
 
 
 async def addressed(connection: Connection, account_id: UUID) -> ProviderAccount | None:
@@ -73,7 +73,7 @@ async def all_accounts(connection: Connection, partner_id: UUID | None = None) -
             ORDER BY provider, priority, id""",
         partner_id,
     )
-    return [records.read(ProviderAccount, row) for row in rows]
+    return [shapes.read(ProviderAccount, row) for row in rows]
 
 
 async def move(connection: Connection, account_id: UUID, base_url: str) -> None:

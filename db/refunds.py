@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from db import records
+from db import shapes
 from db.database import Connection
 from db.records import Refund, Scope
 
-_REFUND = records.columns(Refund)
+_REFUND = shapes.columns(Refund)
 
 
 async def get(connection: Connection, scope: Scope, refund_id: UUID) -> Refund | None:
@@ -18,7 +18,7 @@ async def get(connection: Connection, scope: Scope, refund_id: UUID) -> Refund |
         refund_id,
         scope.livemode,
     )
-    return None if row is None else records.read(Refund, row)
+    return None if row is None else shapes.read(Refund, row)
 
 
 async def by_key(connection: Connection, scope: Scope, key: str) -> Refund | None:
@@ -28,7 +28,7 @@ async def by_key(connection: Connection, scope: Scope, key: str) -> Refund | Non
         scope.livemode,
         key,
     )
-    return None if row is None else records.read(Refund, row)
+    return None if row is None else shapes.read(Refund, row)
 
 
 async def of_transaction(connection: Connection, partner_id: UUID, transaction_id: UUID) -> list[Refund]:
@@ -37,7 +37,7 @@ async def of_transaction(connection: Connection, partner_id: UUID, transaction_i
         partner_id,
         transaction_id,
     )
-    return [records.read(Refund, row) for row in rows]
+    return [shapes.read(Refund, row) for row in rows]
 
 
 async def page(
@@ -53,4 +53,4 @@ async def page(
         before,
         limit,
     )
-    return [records.read(Refund, row) for row in rows]
+    return [shapes.read(Refund, row) for row in rows]

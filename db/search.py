@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, cast, func, select
 from sqlalchemy.dialects.postgresql import JSONB, asyncpg
 
-from db import records, tables
+from db import shapes, tables
 from db.database import Connection
 from db.records import Scope, Transaction
 
@@ -53,7 +53,7 @@ async def transactions(
     if before is not None:
         statement = statement.where(_T.id < before)
     sql, values = _compiled(statement.order_by(_T.id.desc()).limit(limit))
-    return [records.read(Transaction, row) for row in await connection.fetch(sql, *values)]
+    return [shapes.read(Transaction, row) for row in await connection.fetch(sql, *values)]
 
 
 def _conditions(filters: Filters) -> list[ColumnElement[bool]]:

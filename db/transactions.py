@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from db import records
+from db import shapes
 from db.database import Connection
 from db.records import Attempt, Scope, Transaction, TransactionEvent
 
-_TRANSACTION = records.columns(Transaction)
-_ATTEMPT = records.columns(Attempt)
-_EVENT = records.columns(TransactionEvent)
+_TRANSACTION = shapes.columns(Transaction)
+_ATTEMPT = shapes.columns(Attempt)
+_EVENT = shapes.columns(TransactionEvent)
 
 
 async def journal_write(connection: Connection, partner_id: UUID, step: Mapping[str, Any]) -> str:
@@ -29,7 +29,7 @@ async def get(connection: Connection, scope: Scope, transaction_id: UUID) -> Tra
         transaction_id,
         scope.livemode,
     )
-    return None if row is None else records.read(Transaction, row)
+    return None if row is None else shapes.read(Transaction, row)
 
 
 async def lock(connection: Connection, partner_id: UUID, transaction_id: UUID) -> Transaction | None:
@@ -39,7 +39,7 @@ async def lock(connection: Connection, partner_id: UUID, transaction_id: UUID) -
         partner_id,
         transaction_id,
     )
-    return None if row is None else records.read(Transaction, row)
+    return None if row is None else shapes.read(Transaction, row)
 
 
 async def by_key(connection: Connection, scope: Scope, key: str) -> Transaction | None:
@@ -49,7 +49,7 @@ async def by_key(connection: Connection, scope: Scope, key: str) -> Transaction 
         scope.livemode,
         key,
     )
-    return None if row is None else records.read(Transaction, row)
+    return None if row is None else shapes.read(Transaction, row)
 
 
 async def attempts(connection: Connection, partner_id: UUID, transaction_ids: list[UUID]) -> list[Attempt]:
@@ -59,14 +59,14 @@ async def attempts(connection: Connection, partner_id: UUID, transaction_ids: li
         partner_id,
         transaction_ids,
     )
-    return [records.read(Attempt, row) for row in rows]
+    return [shapes.read(Attempt, row) for row in rows]
 
 
 async def attempt(connection: Connection, partner_id: UUID, attempt_id: UUID) -> Attempt | None:
     row = await connection.fetchrow(
         f"SELECT {_ATTEMPT} FROM attempts WHERE partner_id = $1 AND id = $2", partner_id, attempt_id
     )
-    return None if row is None else records.read(Attempt, row)
+    return None if row is None else shapes.read(Attempt, row)
 
 
 async def take(connection: Connection, partner_id: UUID, attempt_id: UUID, *, lease_seconds: float) -> Attempt | None:
@@ -80,7 +80,7 @@ async def take(connection: Connection, partner_id: UUID, attempt_id: UUID, *, le
         attempt_id,
         lease_seconds,
     )
-    return None if row is None else records.read(Attempt, row)
+    return None if row is None else shapes.read(Attempt, row)
 
 
 async def may_resend(connection: Connection, partner_id: UUID, attempt_id: UUID) -> bool:
@@ -128,7 +128,7 @@ async def events(connection: Connection, partner_id: UUID, transaction_id: UUID)
         partner_id,
         transaction_id,
     )
-    return [records.read(TransactionEvent, row) for row in rows]
+    return [shapes.read(TransactionEvent, row) for row in rows]
 
 
 async def reviews_open(connection: Connection) -> int:
@@ -154,4 +154,4 @@ async def offline_open(connection: Connection, providers: list[str], limit: int)
         providers,
         limit,
     )
-    return [records.read(Attempt, row) for row in rows]
+    return [shapes.read(Attempt, row) for row in rows]

@@ -23,9 +23,8 @@ from db.records import (
     Transaction,
     TransactionEventType,
     TransactionStatus,
-    row,
 )
-from gateway.transactions import failures, postings, states
+from gateway.transactions import failures, outcomes, postings, states
 from gateway.transactions.postings import Entry
 from providers.contract import (
     Absent,
@@ -107,7 +106,10 @@ def contradicted(snapshot: Snapshot, outcome: Outcome, *, at: datetime) -> Chang
     """The PSP told what our state does not allow (money taken of a cancelled payment): a person must look."""
     after = replace(snapshot.transaction, needs_review=True)
     line = Happened(
-        event_type=E.REVIEW_REQUESTED, status=after.status, data=told(outcome), published=("transaction.needs_review",)
+        event_type=E.REVIEW_REQUESTED,
+        status=after.status,
+        data=outcomes.told(outcome),
+        published=("transaction.needs_review",),
     )
     return _still_open(after, snapshot.attempt, AttemptState.UNKNOWN, outcome, (line,), at, refund=snapshot.refund)
 
@@ -307,7 +309,7 @@ def _still_open(
         attempt,
         state=state,
         checks=attempt.checks + 1,
-        outcome=told(outcome),
+        outcome=outcomes.told(outcome),
         provider_id=provider_id,
         updated_at=at,
     )
@@ -328,7 +330,7 @@ def _finished(
     """The attempt is over. A `refused` follow-up stores no answer: a repeat of the key tells the refusal anew."""
     provider_id = getattr(outcome, "provider_id", None) or attempt.provider_id
     attempt = replace(
-        attempt, state=state, outcome=told(outcome), provider_id=provider_id, updated_at=at, finished_at=at
+        attempt, state=state, outcome=outcomes.told(outcome), provider_id=provider_id, updated_at=at, finished_at=at
     )
     action = after.next_action if after.status is S.REQUIRES_ACTION else None
     after = replace(after, next_check_at=None, next_action=action)
@@ -385,28 +387,5 @@ def _line(
     entries: tuple[Entry, ...] = (),
 ) -> Happened:
     return Happened(
-        event_type=event_type, status=after.status, data=told(outcome), published=published, entries=entries
+        event_type=event_type, status=after.status, data=outcomes.told(outcome), published=published, entries=entries
     )
-
-
-def told(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as history keeps it: its kind, its reason and the redacted trace of the exchange."""
-    trace = {name: value for name, value in row(outcome.trace).items() if value is not None}
-    facts = {
-        name: value
-        for name in ("code", "kind", "reason", "provider_code", "provider_id", "retry_after_seconds")
-        if (value := getattr(outcome, name, None)) is not None
-    }
-    return {"outcome": OUTCOME_NAMES[type(outcome)]} | facts | trace
-
-
-OUTCOME_NAMES: Mapping[type, str] = {
-    Approved: "approved",
-    Declined: "declined",
-    ActionRequired: "requires_action",
-    Pending: "pending",
-    NotSent: "not_sent",
-    Rejected: "rejected",
-    Unknown: "unknown",
-    Absent: "absent",
-}

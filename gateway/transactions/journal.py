@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from db import idempotency, ids, records, refunds, transactions
+from db import idempotency, ids, refunds, shapes, transactions
 from db.database import CommitUncertain, Connection, Unavailable
 from db.records import AuditLog, Refund, Scope, TransactionEvent
 from gateway import telemetry
@@ -59,7 +59,7 @@ async def begin(
     }
     if caller.key is not None:
         step["claim"] = _claim(runtime, caller, after)
-    step["audit"] = [records.row(_audit(caller, after, runtime))]
+    step["audit"] = [shapes.row(_audit(caller, after, runtime))]
     if snapshot.transaction.version:
         step["guard"] = {"transaction_id": after.transaction.id, "version": snapshot.transaction.version}
     if await transactions.journal_write(connection, caller.scope.partner_id, step) == "claimed":
@@ -166,16 +166,16 @@ async def _written(runtime: Runtime, partner_id: UUID, step: dict[str, Any]) -> 
 def _step(runtime: Runtime, after: Snapshot, change: Change, *, actor: str) -> dict[str, Any]:
     """The change as rows, the way `journal_write` takes them."""
     step: dict[str, Any] = {
-        "transaction": records.row(change.transaction),
-        "attempts": [records.row(attempt) for attempt in change.attempts],
-        "history": [records.row(event) for event in _history(after, change, actor)],
+        "transaction": shapes.row(change.transaction),
+        "attempts": [shapes.row(attempt) for attempt in change.attempts],
+        "history": [shapes.row(event) for event in _history(after, change, actor)],
     }
     if change.attempts:
         step["attempts"][0]["check_in_seconds"] = change.check_in_seconds
     if change.dispute is not None:
-        step["dispute"] = records.row(change.dispute)
+        step["dispute"] = shapes.row(change.dispute)
     if change.refund is not None:
-        step["refund"] = records.row(change.refund)
+        step["refund"] = shapes.row(change.refund)
     if entries := list(_entries(change)):
         step["entries"] = entries
     texts = _Texts(runtime, after, change)

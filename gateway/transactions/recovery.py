@@ -16,8 +16,8 @@ from db.database import CommitUncertain, Unavailable
 from db.records import Attempt, AttemptOperation, AttemptState
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import journal, sending
-from gateway.transactions.changes import OUTCOME_NAMES, Snapshot
+from gateway.transactions import journal, outcomes, sending
+from gateway.transactions.changes import Snapshot
 from gateway.transactions.commands import NotFound
 from providers.contract import Outcome, Provider, Unknown
 
@@ -43,7 +43,7 @@ async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, atte
             outcome = await _ask(adapter, taken, resend=resend)
     except TimeoutError:
         outcome = Unknown(reason="no answer in time")
-    telemetry.recoveries.labels(OUTCOME_NAMES[type(outcome)]).inc()
+    telemetry.recoveries.labels(outcomes.NAMES[type(outcome)]).inc()
     recorded = await journal.record(runtime, snapshot, outcome, actor=ACTOR)
     return recorded.snapshot
 

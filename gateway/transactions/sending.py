@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from db.records import Attempt
 from gateway import telemetry
-from gateway.transactions import changes
+from gateway.transactions import outcomes
 from providers.contract import NotSent, Outcome, Prepared, Provider, Rejected, Unknown
 
 TOTAL_SECONDS = 25.0
@@ -79,4 +79,4 @@ async def _exchange(adapter: Provider, attempt: Attempt) -> Outcome:
 
 
 def _count(attempt: Attempt, outcome: Outcome) -> None:
-    telemetry.attempts.labels(attempt.provider, attempt.operation, changes.OUTCOME_NAMES[type(outcome)]).inc()
+    telemetry.attempts.labels(attempt.provider, attempt.operation, outcomes.NAMES[type(outcome)]).inc()

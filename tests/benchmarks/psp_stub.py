@@ -1,6 +1,6 @@
 """A PSP that approves every charge at once, or after a while: Stripe's wire shape, as little HTTP as clients need.
 
-    python -m tests.benchmarks.psp_stub [delay in ms]      prints its port
+python -m tests.benchmarks.psp_stub [delay in ms]      prints its port
 """
 
 from __future__ import annotations

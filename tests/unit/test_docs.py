@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,23 @@ import click
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
-from db.records import AttemptState, DeliveryState, RefundStatus, TransactionStatus
+from db.records import (
+    AttemptState,
+    DeliveryState,
+    DisputeState,
+    ProviderEventState,
+    RefundStatus,
+    TransactionStatus,
+)
 from gateway import cli, config, telemetry
 from gateway.api.errors import CODES
+from gateway.transactions.failures import ACTION_EXPIRED
 from gateway.transactions.outcomes import NAMES as OUTCOME_NAMES
 from gateway.transactions.representation import EVENT_TYPES
+from gateway.transactions.unasked import CAPTURE_RETURNED, EXPIRED, REFUND_RETURNED
+from providers import PROVIDERS, adyen, adyen_webhooks, contract, currency, paypal_events, stripe_events
+from providers.simulator import CREDENTIALS, SIMULATORS, adyen_values, paypal_tokens, stripe_tokens
 from providers.simulator.faults import FaultKind
-from providers.simulator.stripe_tokens import BEHAVIOURS
 from webhooks.schedule import TRIES_MAX
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -63,6 +74,90 @@ def test_every_status_and_outcome_is_described() -> None:
     for names in (TransactionStatus, RefundStatus, AttemptState):
         assert not missing([name.value for name in names], "reference/statuses.md")
     assert not missing(list(OUTCOME_NAMES.values()), "reference/statuses.md")
+    assert not missing([state.value for state in DisputeState], "reference/statuses.md")
+    late = (ACTION_EXPIRED, CAPTURE_RETURNED, EXPIRED, REFUND_RETURNED)
+    assert not missing([failure.error_code for failure in late], "reference/statuses.md")
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_every_provider_is_described_as_it_is(name: str) -> None:
+    able = PROVIDERS[name].capabilities
+    columns = {title: cells[column(name)] for title, *cells in table("reference/providers.md")}
+    assert set(words(columns["methods"])) == able.methods
+    tokenless = set(words(columns["without token"]))
+    assert tokenless == able.tokenless_methods or (columns["without token"] == "all" and able.offline)
+    hours = {"hours": 1, "days": 24, "years": 365 * 24}
+    number, unit = columns["key remembered"].split()
+    assert int(number) * hours[unit] * 3600 == able.key_lifetime_seconds
+    number, unit = columns["sent again within"].split()
+    assert float(number) * hours[unit] * 3600 == pytest.approx(0.8 * able.key_lifetime_seconds, rel=0.02)
+
+
+def table(page: str) -> list[list[str]]:
+    """The cells of its first table, row by row."""
+    block = read(page).partition("\n| ")[2].partition("\n\n")[0]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in f"| {block}".splitlines()]
+
+
+def column(name: str) -> int:
+    """Of a provider, behind the title of the row."""
+    (head, *_) = table("reference/providers.md")
+    return head[1:].index(f"`{name}`")
+
+
+def words(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def section(page: str, title: str) -> str:
+    return read(page).partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", SIMULATORS)
+def test_credentials_are_described_as_the_adapter_reads_them(name: str) -> None:
+    titles = {"adyen": "Adyen", "paypal": "PayPal", "stripe": "Stripe"}
+    described = section("reference/providers.md", titles[name])
+    example = json.loads(described.partition("```json\n")[2].partition("```")[0])
+    source = (ROOT / f"providers/{name}.py").read_text(encoding="utf-8")
+    read_by_adapter = set(re.findall(r'credentials(?:\.get\(|, )"(\w+)"', source))
+    assert set(example) == read_by_adapter
+    assert not {field for field in example if f"`{field}`" not in described}
+    (row,) = re.findall(rf"^\| `{name}` \| `(\{{.+\}})` \|", read("how-to/test-your-integration.md"), re.MULTILINE)
+    assert json.loads(row) == CREDENTIALS[name]
+
+
+def test_every_refused_currency_is_described() -> None:
+    for title, spelling in (("Stripe", currency.STRIPE), ("PayPal", currency.PAYPAL), ("Adyen", currency.ADYEN)):
+        described = set(re.findall(r"\b[A-Z]{3}\b", section("reference/providers.md", title)))
+        assert spelling.never | (spelling.only or frozenset()) <= described
+        assert set(spelling.multiples) <= described
+
+
+def test_what_adyens_redirects_are_is_described_as_it_is() -> None:
+    described = section("reference/providers.md", "Adyen")
+    example = json.loads(described.partition("```json\n")[2].partition("```")[0])
+    assert example["payment_methods"] == adyen.PAYMENT_METHODS
+    assert example["shopper_reference"] == adyen.SHOPPER_REFERENCE
+    assert not {model for model in adyen.RECURRING_MODELS if f"`{model}`" not in described}
+
+
+def test_every_state_and_event_of_a_notification_is_described() -> None:
+    page = "how-to/receive-psp-notifications.md"
+    assert not missing([state.value for state in ProviderEventState], page)
+    assert not missing(stripe_events.READERS, page)
+    assert not missing(paypal_events.READERS, page)
+    events = set(re.findall(r"`([A-Z_]+)`", read(page).partition("**Adyen**")[2].partition("\n\n")[0]))
+    assert events == {event for event in adyen_webhooks._READERS if not ignored(event)}
+
+
+def ignored(event: str) -> bool:
+    """Whether Adyen's event changes nothing, whatever it says."""
+    item = {"eventCode": event, "pspReference": "A", "success": "false", "amount": {"value": 1, "currency": "EUR"}}
+    try:
+        told = adyen_webhooks.read(json.dumps(item).encode())
+    except contract.Unreadable:
+        return False
+    return isinstance(told, contract.Irrelevant) and event != "CANCEL_OR_REFUND"
 
 
 def test_every_metric_and_log_field_is_described_and_no_other_metric() -> None:
@@ -99,7 +194,14 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command
 
 
 def test_every_magic_token_and_fault_is_described() -> None:
-    assert not missing(BEHAVIOURS, "how-to/test-your-integration.md")
+    assert not missing(stripe_tokens.BEHAVIOURS, "how-to/test-your-integration.md")
+    assert not missing(paypal_tokens._LISTED, "how-to/test-your-integration.md")
+    rejections = {f"vault_CCREJECT-{name}" for name in paypal_tokens.PROCESSOR_CODES}
+    assert not missing(rejections, "how-to/test-your-integration.md")
+    adyens = section("how-to/test-your-integration.md", "Magic tokens at Adyen")
+    assert set(re.findall(r"`([A-Z_]+)`", adyens)) <= adyen_values.BEHAVIOURS.keys()
+    special = {name for name, does in adyen_values.BEHAVIOURS.items() if not does.code or does.challenge}
+    assert special <= set(re.findall(r"`([A-Z_]+)`", adyens))
     assert not missing([kind.value for kind in FaultKind], "how-to/test-your-integration.md")
 
 

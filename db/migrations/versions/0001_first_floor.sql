@@ -3,6 +3,7 @@
 -- Rules that hold in every table below:
 --   * a tenant row carries partner_id, first in every key, so that one partner is one shard and no foreign key can
 --     reach another partner's row (foreign-key checks bypass row-level security);
+--   * where a row belongs to a transaction, the composite key to it vouches for the partner too;
 --   * row-level security is enabled and FORCED, so it binds the owner too;
 --   * history is append-only: triggers refuse UPDATE, DELETE and TRUNCATE whatever a role was granted.
 
@@ -334,7 +335,7 @@ CREATE TYPE refund_status AS ENUM ('pending', 'processing', 'completed', 'failed
 CREATE TYPE refund_reason AS ENUM ('requested_by_customer', 'duplicate', 'fraudulent', 'other');
 
 CREATE TABLE refunds (
-    partner_id         uuid NOT NULL REFERENCES partners (id),
+    partner_id         uuid NOT NULL,
     id                 uuid NOT NULL,
     transaction_id     uuid NOT NULL,
     livemode           boolean NOT NULL,
@@ -407,7 +408,7 @@ CREATE TYPE attempt_state AS ENUM ('created', 'sending', 'waiting', 'unknown', '
     'failed_not_sent', 'absent_confirmed', 'cancelled_confirmed', 'late_success', 'compensating', 'compensated');
 
 CREATE TABLE attempts (
-    partner_id      uuid NOT NULL REFERENCES partners (id),
+    partner_id      uuid NOT NULL,
     id              uuid NOT NULL,
     transaction_id  uuid NOT NULL,
     refund_id       uuid,
@@ -679,7 +680,7 @@ GRANT SELECT, UPDATE ON webhook_endpoints TO paygate_worker;
 GRANT SELECT ON webhook_endpoints TO paygate_operator;
 
 CREATE TABLE events (
-    partner_id     uuid NOT NULL REFERENCES partners (id),
+    partner_id     uuid NOT NULL,
     id             uuid NOT NULL,
     livemode       boolean NOT NULL,
     type           varchar(50) NOT NULL,

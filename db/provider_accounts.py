@@ -86,6 +86,12 @@ async def move(connection: Connection, account_id: UUID, base_url: str) -> None:
     )
 
 
+async def replace_credentials(connection: Connection, account_id: UUID, sealed: bytes) -> None:
+    await connection.execute(
+        "UPDATE provider_accounts SET credentials = $2, version = version + 1 WHERE id = $1", account_id, sealed
+    )
+
+
 async def disable(connection: Connection, account_id: UUID) -> bool:
     """Whether it was enabled until now."""
     status = await connection.execute(

@@ -29,7 +29,7 @@ COMMANDS: Mapping[str, Entry] = {
     "partners": Entry("gateway.cli_operators:partners", "Create, list, deactivate partners."),
     "keys": Entry("gateway.cli_operators:keys", "Create, list, rotate, revoke a partner's API keys."),
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),
-    "accounts": Entry("gateway.cli_operators:accounts", "Add, list, disable accounts at PSPs."),
+    "accounts": Entry("gateway.cli_operators:accounts", "Add, change, list, disable accounts at PSPs."),
 }
 
 

@@ -12,6 +12,7 @@ from db.database import Role
 from db.records import Attempt
 from gateway import runtime
 from gateway.cli_terminal import IdType, json_option, settings, show, waiting
+from gateway.runtime import Runtime
 from gateway.transactions import offline
 from gateway.transactions.commands import NotFound
 from providers import PROVIDERS
@@ -33,7 +34,7 @@ async def list_open(*, as_json: bool) -> None:
     names = [name for name, adapter in PROVIDERS.items() if adapter.capabilities.offline]
     async with runtime.opened(settings(), Role.WORKER) as opened, opened.database.as_system() as connection:
         found = await transactions.offline_open(connection, names, LIST_MAX)
-    show([_row(attempt) for attempt in found], as_json=as_json)
+    show([_row(opened, attempt) for attempt in found], as_json=as_json)
 
 
 @manual.command()
@@ -80,11 +81,12 @@ async def _decide(transaction: UUID, refund: UUID | None, note: str, *, approved
     show(shown, as_json=as_json)
 
 
-def _row(attempt: Attempt) -> dict[str, object]:
+def _row(opened: Runtime, attempt: Attempt) -> dict[str, object]:
+    currency = Prepared.from_json(attempt.request).currency
     return {
         "transaction": ids.encode("txn", attempt.transaction_id),
         "operation": attempt.operation,
         "refund": attempt.refund_id and ids.encode("rfd", attempt.refund_id),
-        "amount": f"{attempt.amount:f} {Prepared.from_json(attempt.request).currency}",
+        "amount": f"{opened.currencies[currency].spell(attempt.amount)} {currency}",
         "since": attempt.created_at,
     }

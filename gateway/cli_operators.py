@@ -200,6 +200,19 @@ async def add_account(
     show(_account(account), as_json=as_json)
 
 
+@accounts.command("change")
+@click.argument("account", type=ACCOUNT)
+@click.option("--credentials", type=click.File(encoding="utf-8"), required=True, help="A JSON file; - reads stdin.")
+@json_option
+@waiting
+async def change_account(*, account: UUID, credentials: IO[str], as_json: bool) -> None:
+    """Replace an account's credentials, all of them: a rotated key, a webhook secret that came later."""
+    read = _credentials(credentials)
+    async with desk() as at:
+        changed = await at.change_account(account, credentials=read)
+    show(_account(changed), as_json=as_json)
+
+
 @accounts.command("list")
 @click.option("--partner", type=PARTNER, help="Only this partner's own.")
 @json_option

@@ -190,6 +190,18 @@ class Desk:
         async with self.database.as_system() as connection:
             return await provider_accounts.all_accounts(connection, partner_id)
 
+    async def change_account(self, account_id: UUID, *, credentials: Mapping[str, object]) -> ProviderAccount:
+        """New credentials in the old ones' place, used within a second by every process. Raises `Refused`."""
+        async with self.database.as_system() as connection:
+            account = _found(await provider_accounts.find(connection, account_id), "account")
+        await _try_credentials(account.provider, credentials, base_url=account.base_url, livemode=account.livemode)
+        sealed = self.vault.seal(json.dumps(credentials).encode(), provider_accounts.credentials_context(account_id))
+        async with self.database.as_system() as connection:
+            await provider_accounts.replace_credentials(connection, account_id, sealed)
+            resource = ids.encode("pac", account_id)
+            await self._record(connection, "provider_account.credentials_changed", resource, account.partner_id)
+            return _found(await provider_accounts.find(connection, account_id), "account")
+
     async def disable_account(self, account_id: UUID) -> ProviderAccount:
         """No new attempt goes there; what is under way is still looked up there. Again: nothing changes."""
         async with self.database.as_system() as connection:
@@ -256,6 +268,10 @@ async def _try_credentials(
     adapter = PROVIDERS.get(provider)
     if adapter is None:
         raise Refused(f"providers are {', '.join(sorted(PROVIDERS))}")
+    for name in sorted(set(credentials) - adapter.credential_fields):
+        raise Refused(
+            f"{name}: is no field of {provider}'s credentials; {', '.join(sorted(adapter.credential_fields))}"
+        )
     async with http.Doorway() as doorway:
         try:
             adapter.open(credentials, base_url=base_url, livemode=livemode, doorway=doorway)

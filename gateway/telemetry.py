@@ -34,6 +34,7 @@ replays = Counter("paygate_idempotent_replays_total", "Answers given from an ide
 recoveries = Counter("paygate_recoveries_total", "Attempts settled by recovery", ["outcome"])
 reviews_open = Gauge("paygate_reviews_open", "Transactions that need a human")
 notifications = Counter("paygate_notifications_total", "PSP notifications as they came in", ["provider", "outcome"])
+notifications_open = Gauge("paygate_notifications_open", "Notifications not applied", ["provider", "state"])
 provider_events = Counter("paygate_provider_events_total", "PSP notifications when applied", ["provider", "state"])
 deliveries = Counter("paygate_webhook_deliveries_total", "Attempts to deliver a webhook", ["outcome"])
 delivery_seconds = Histogram("paygate_webhook_seconds", "Webhook attempts", buckets=SECONDS)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from db import idempotency, ids, outbox, partitions, transactions
+from db import idempotency, ids, inbox, outbox, partitions, transactions
 from db.database import CommitUncertain, Role, Unavailable
 from db.outbox import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
@@ -116,9 +116,13 @@ async def _gauge(opened: Runtime) -> None:
         due, age = await outbox.backlog(connection)
         attempts = await transactions.open_attempts(connection)
         reviews = await transactions.reviews_open(connection)
+        notifications = await inbox.backlog(connection)
     telemetry.deliveries_due.set(due)
     telemetry.deliveries_age.set(age)
     telemetry.reviews_open.set(reviews)
+    telemetry.notifications_open.clear()
+    for provider, state, count in notifications:
+        telemetry.notifications_open.labels(provider, state).set(count)
     telemetry.attempts_open.clear()
     telemetry.attempts_age.clear()
     for provider, state, count, oldest in attempts:

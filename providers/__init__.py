@@ -13,6 +13,7 @@ class Adapter(Protocol):
 
     name: str
     capabilities: contract.Capabilities
+    credential_fields: frozenset[str]
 
     def open(
         self, credentials: Mapping[str, object], *, base_url: str | None, livemode: bool, doorway: http.Doorway

@@ -43,6 +43,11 @@ class Adyen:
         currencies=None,
         tokenless_methods=frozenset(PAYMENT_METHODS),
         key_lifetime_seconds=7 * 24 * 3600,
+        readable=False,
+    )
+    credential_fields: ClassVar[frozenset[str]] = frozenset(
+        {"api_key", "hmac_keys", "live_prefix", "merchant_account", "payment_methods", "recurring_model"}
+        | {"shopper_reference", "webhook_password", "webhook_username"}
     )
 
     doorway: http.Doorway = field(repr=False)

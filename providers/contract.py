@@ -259,7 +259,7 @@ class DisputeState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DisputeTold:
-    """A payer contests a captured payment. `funds_withdrawn`: the PSP just took (True) or gave back (False) the amount."""
+    """A payer contests a captured payment. `funds_withdrawn`: the PSP took (True) or gave back (False) `amount` now."""
 
     dispute_id: str
     provider_transaction_id: str | None
@@ -324,6 +324,8 @@ class Capabilities:
     partial_capture: bool = True
     offline: bool = False
     """Nobody is called: people tell the outcome, and support records it."""
+    readable: bool = True
+    """The PSP has a call that tells what became of a payment."""
 
 
 class Provider(Protocol):
@@ -331,6 +333,8 @@ class Provider(Protocol):
 
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
+    credential_fields: ClassVar[frozenset[str]]
+    """Every field its credentials may have; another is a slip of the pen."""
 
     def prepare(self, ask: Ask) -> Prepared:
         """Build the request; pure and deterministic. Raises `Unsupported` for what this PSP cannot represent."""

@@ -31,7 +31,9 @@ class Manual:
         tokenless_methods=frozenset({"bank_transfer", "card", "crypto", "e_wallet"}),
         key_lifetime_seconds=KEY_LIFETIME_SECONDS,
         offline=True,
+        readable=False,
     )
+    credential_fields: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def open(

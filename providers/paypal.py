@@ -45,6 +45,9 @@ class PayPal:
         # What orders have; payments have 45 days, and what follows a charge is found in its order without any key.
         key_lifetime_seconds=6 * 3600,
     )
+    credential_fields: ClassVar[frozenset[str]] = frozenset(
+        {"client_id", "client_secret", "webhook_age_seconds_max", "webhook_id", "webhook_verification"}
+    )
 
     session: Session = field(repr=False)
     notary: paypal_signature.Notary = field(repr=False)

@@ -47,6 +47,7 @@ class Stripe:
         tokenless_methods=frozenset(),
         key_lifetime_seconds=24 * 3600,
     )
+    credential_fields: ClassVar[frozenset[str]] = frozenset({"api_key", "ugx_hundredfold", "webhook_secrets"})
 
     client: stripe.StripeClient = field(repr=False)
     webhook_secrets: tuple[str, ...] = field(repr=False)

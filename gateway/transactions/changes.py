@@ -282,7 +282,9 @@ def _undecided(
     at: datetime,
 ) -> Change:
     """Not known yet. History says so once, at the first time; later checks only move the next one further away."""
-    state = AttemptState.WAITING if isinstance(outcome, Pending) else AttemptState.UNKNOWN
+    # Who waits goes on waiting where a later question told nothing.
+    waits = isinstance(outcome, Pending) or attempt.state is AttemptState.WAITING
+    state = AttemptState.WAITING if waits else AttemptState.UNKNOWN
     provider_id = getattr(outcome, "provider_id", None)
     after = transaction
     if attempt.operation is AttemptOperation.CHARGE and provider_id is not None:

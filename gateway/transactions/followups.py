@@ -90,7 +90,9 @@ async def cancel(runtime: Runtime, caller: Caller, command: commands.Cancel) -> 
     """Release an authorization or give up on the customer. Raises `NotFound`, `states.InvalidState`, `Refused`."""
 
     def opening(transaction: Transaction, attempts: tuple[Attempt, ...], adapter: Provider) -> tuple[Snapshot, Change]:
-        _demand(transaction, states.CANCELLABLE, "cancelled")
+        # What a person decides can be called off as long as no person has decided.
+        waits = states.PENDING_OFFLINE if adapter.capabilities.offline else frozenset()
+        _demand(transaction, states.CANCELLABLE | waits, "cancelled")
         _nothing_open(transaction, attempts)
         attempt_id = ids.new()
         ask = contract.Cancel(

@@ -31,6 +31,7 @@ TRANSITIONS: Mapping[TransactionStatus, frozenset[TransactionStatus]] = {
 
 CAPTURABLE = frozenset({S.AUTHORIZED})
 CANCELLABLE = frozenset({S.AUTHORIZED, S.REQUIRES_ACTION})
+PENDING_OFFLINE = frozenset({S.PROCESSING})
 REFUNDABLE = frozenset({S.COMPLETED, S.PARTIALLY_REFUNDED})
 
 LIVE_ATTEMPTS = frozenset(

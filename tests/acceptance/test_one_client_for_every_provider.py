@@ -179,3 +179,15 @@ async def through_the_page(house: House, waiting: Json, action: str) -> str:
     assert back.status_code == 303, back.text
     location: str = back.headers["location"]
     return location
+
+
+async def test_an_offline_payment_that_nobody_decided_can_be_called_off(partner: Partner) -> None:
+    body = {
+        "amount": "50.00",
+        "currency": "EUR",
+        "payment_method": {"type": "bank_transfer"},
+        "provider": "manual",
+    }
+    waiting = (await partner.post("/v1/transactions", body)).json()
+    answer = await partner.post(f"/v1/transactions/{waiting['id']}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (200, "cancelled"), answer.text

@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 import pytest
 
-from db import ids
+from db import ids, provider_accounts
 from db.database import Database, Role
 from db.partners import Partner
 from db.vault import Vault
@@ -368,3 +368,17 @@ async def test_the_doctor_names_the_table_whose_policies_are_not_forced(settings
     done = await asyncio.to_thread(paygate, settings, "doctor")
     assert done.returncode == 1
     assert "not forced on customers" in done.stdout
+
+
+async def test_new_credentials_take_the_old_ones_place(database_url: str) -> None:
+    database = await Database.open(database_url, Role.OPERATOR)
+    vault = Vault({1: bytes(range(32))})
+    at = Desk(database, vault, "operator:test")
+    account = await at.add_account(provider="stripe", livemode=False, credentials={"api_key": "sk_test_1"})
+    changed = await at.change_account(account.id, credentials={"api_key": "sk_test_2", "webhook_secrets": ["whsec_a"]})
+    opened = vault.open(changed.credentials, provider_accounts.credentials_context(account.id))
+    assert json.loads(opened)["api_key"] == "sk_test_2"
+    assert changed.version == account.version + 1
+    with pytest.raises(Refused, match="webhook_secretz"):
+        await at.change_account(account.id, credentials={"api_key": "sk_test_3", "webhook_secretz": ["whsec_a"]})
+    await database.close()

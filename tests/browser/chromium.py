@@ -1,0 +1,116 @@
+"""A real Chromium, told what to do over WebDriver, JSON over HTTP (https://www.w3.org/TR/webdriver2/). No library."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.house import TLS, WAIT_SECONDS
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+DRIVER = "chromedriver"
+FLAGS = (
+    "--headless",
+    "--no-sandbox",  # its sandbox refuses root, which a container's user is; every page here is ours
+    "--disable-gpu",
+    "--disable-dev-shm-usage",  # a container's /dev/shm is small
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+"""The name under which WebDriver hands out an element's id, fixed by the standard."""
+
+
+def found() -> str | None:
+    """The browser's program; None unless its driver is there as well."""
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    return browser if shutil.which(DRIVER) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Browser:
+    """One window of a browser with a fresh profile."""
+
+    driver: httpx.AsyncClient
+    session: str
+
+    async def open(self, url: str) -> None:
+        """Returns once the page is loaded."""
+        await _tell(self.driver, "POST", f"{self.session}/url", {"url": url})
+
+    async def press(self, name: str) -> None:
+        """The button of exactly this name."""
+        wanted = {"using": "xpath", "value": f"//button[normalize-space()='{name}']"}
+        button = await _tell(self.driver, "POST", f"{self.session}/element", wanted)
+        await _tell(self.driver, "POST", f"{self.session}/element/{button[ELEMENT]}/click", {})
+
+    async def title(self) -> str:
+        return str(await _tell(self.driver, "GET", f"{self.session}/title"))
+
+    async def address(self) -> str:
+        return str(await _tell(self.driver, "GET", f"{self.session}/url"))
+
+    async def close(self) -> None:
+        """Ends the browser's process; a second time does nothing."""
+        (await self.driver.delete(self.session)).raise_for_status()
+
+
+@asynccontextmanager
+async def driving(home: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """The driver on a port of its own choice; its browsers end with it, and what they keep is in `home`."""
+    process = await asyncio.create_subprocess_exec(
+        DRIVER,
+        "--port=0",
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=os.environ | {"HOME": str(home)},
+        start_new_session=True,
+    )
+    try:
+        url = f"http://127.0.0.1:{await _port(process)}"
+        async with httpx.AsyncClient(base_url=url, timeout=WAIT_SECONDS, verify=TLS, trust_env=False) as driver:
+            yield driver
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+@asynccontextmanager
+async def opened(driver: httpx.AsyncClient, profile: Path) -> AsyncIterator[Browser]:
+    options = {"binary": found(), "args": [*FLAGS, f"--user-data-dir={profile}"]}
+    wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}
+    made = await _tell(driver, "POST", "/session", wanted)
+    browser = Browser(driver, f"/session/{made['sessionId']}")
+    try:
+        yield browser
+    finally:
+        await browser.close()
+
+
+async def _port(process: asyncio.subprocess.Process) -> int:
+    assert process.stdout is not None
+    async with asyncio.timeout(WAIT_SECONDS):
+        async for line in process.stdout:
+            if told := re.search(rb"started successfully on port (\d+)", line):
+                return int(told[1])
+    raise AssertionError("the driver ended before it named its port")
+
+
+async def _tell(driver: httpx.AsyncClient, method: str, path: str, body: object = None) -> Any:
+    answer = await driver.request(method, path, json=body)
+    assert answer.is_success, answer.text
+    return answer.json()["value"]

@@ -140,6 +140,7 @@ async def _opened(
         secret_keys={KEY_VERSION: bytes.fromhex(memory.secret_key)},
         port=listening.getsockname()[1],
         webhook_allow_loopback=True,
+        security_contact="mailto:security@localhost",
         shutdown_seconds=SHUTDOWN_SECONDS,
     )
     async with AsyncExitStack() as stack:

@@ -188,6 +188,7 @@ async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
             public_url=settings.public_url or f"http://{settings.host}:{settings.port}",
             address_policy=AddressPolicy(allow_loopback_http=settings.webhook_allow_loopback),
         )
+        telemetry.connections_in_use.labels(role).set_function(lambda: database.in_use)
         yield runtime
         await runtime.drain(settings.shutdown_seconds)
     finally:

@@ -28,7 +28,9 @@ rate_limited = Counter("paygate_rate_limited_total", "Requests refused with 429"
 redis_fallbacks = Counter("paygate_redis_fallbacks_total", "Rate limits decided locally because Redis did not answer")
 card_data_refused = Counter("paygate_card_data_refused_total", "Requests refused because they held card data")
 psp_seconds = Histogram("paygate_psp_seconds", "Exchanges with a PSP's host", ["host"], buckets=SECONDS)
-attempts = Counter("paygate_attempts_total", "Finished attempts at a PSP", ["provider", "operation", "outcome"])
+psp_calls = Counter(
+    "paygate_psp_calls_total", "Calls to PSPs about attempts", ["provider", "account", "operation", "outcome"]
+)
 transactions = Counter("paygate_transactions_total", "Transactions by the status they reached", ["status"])
 replays = Counter("paygate_idempotent_replays_total", "Answers given from an idempotency key")
 recoveries = Counter("paygate_recoveries_total", "Attempts settled by recovery", ["outcome"])
@@ -42,7 +44,7 @@ deliveries_due = Gauge("paygate_webhook_deliveries_due", "Deliveries that wait f
 deliveries_age = Gauge("paygate_webhook_deliveries_age_seconds", "For how long the oldest of them has been due")
 attempts_open = Gauge("paygate_attempts_open", "Attempts whose outcome is not known", ["provider", "state"])
 attempts_age = Gauge("paygate_attempts_open_age_seconds", "Age of the oldest of them", ["provider", "state"])
-connections_in_use = Gauge("paygate_database_connections_in_use", "Database connections taken from the pool")
+connections_in_use = Gauge("paygate_database_connections_in_use", "Connections taken from the pool", ["role"])
 
 _children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 

@@ -128,7 +128,6 @@ async def _gauge(opened: Runtime) -> None:
     for provider, state, count, oldest in attempts:
         telemetry.attempts_open.labels(provider, state).set(count)
         telemetry.attempts_age.labels(provider, state).set(oldest)
-    telemetry.connections_in_use.set(opened.database.in_use)
 
 
 async def _keep_house(opened: Runtime) -> None:

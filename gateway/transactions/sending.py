@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 
+from db import ids
 from db.records import Attempt
 from gateway import telemetry
 from gateway.transactions import outcomes
@@ -79,4 +80,5 @@ async def _exchange(adapter: Provider, attempt: Attempt) -> Outcome:
 
 
 def _count(attempt: Attempt, outcome: Outcome) -> None:
-    telemetry.attempts.labels(attempt.provider, attempt.operation, outcomes.NAMES[type(outcome)]).inc()
+    account, told = ids.encode("pac", attempt.account_id), outcomes.NAMES[type(outcome)]
+    telemetry.psp_calls.labels(attempt.provider, account, attempt.operation, told).inc()

@@ -144,6 +144,14 @@ async def test_a_type_we_do_not_know_is_kept_and_ignored(house: House) -> None:
     assert await applied(house, "evt_unknown") == "ignored"
 
 
+async def test_what_makes_no_sense_is_parked_and_keeps_nothing_else_waiting(house: House) -> None:
+    poison = an_event("payment_intent.succeeded", {"object": "payment_intent", "status": "succeeded"}, "poison")
+    await told(house, poison)  # a payment without an id
+    await told(house, an_event("customer.created", {"id": "cus_1", "object": "customer"}, "after"))
+    assert await applied(house, "evt_poison") == "parked"
+    assert await applied(house, "evt_after") == "ignored"
+
+
 async def test_a_notification_with_another_amount_is_not_believed(house: House) -> None:
     await house.silence()
     partner = await house.partner()

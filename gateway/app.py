@@ -69,8 +69,8 @@ async def serve(settings: Settings, *, also: Sequence[BaseRoute] = ()) -> None:
                 app, listener.bind(settings.host, settings.port), shutdown_seconds=settings.shutdown_seconds
             )
         ]
-        if settings.metrics_port:
-            servers.append(metrics.server(settings))
+        if (beside := metrics.server(settings, metrics.API_PORT)) is not None:
+            servers.append(beside)
         telemetry.log("serving", host=settings.host, port=settings.port)
         try:
             await listener.run(servers, stop_on=(signal.SIGTERM, signal.SIGINT))

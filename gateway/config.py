@@ -51,8 +51,8 @@ class Settings:
     public_url: str | None = None
     """How customers and PSPs reach this API from outside; the host and port above where not set."""
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = 9090
-    """0: no metrics server."""
+    metrics_port: int | None = None
+    """None: 9090 for the API, 9091 for the worker. 0: no metrics server."""
     allowed_hosts: frozenset[str] = frozenset()
     """Names clients may call this server by, without port; empty: any."""
     trusted_proxies: tuple[Network, ...] = ()

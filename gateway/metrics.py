@@ -11,10 +11,17 @@ from gateway import listener
 from gateway.config import Settings
 
 
-def server(settings: Settings) -> listener.Server:
-    """Raises `OSError` where the port is taken."""
+API_PORT, WORKER_PORT = 9090, 9091
+"""Where nothing else is set: both run on one machine."""
+
+
+def server(settings: Settings, default_port: int) -> listener.Server | None:
+    """None where it is switched off. Raises `OSError` where the port is taken."""
+    port = default_port if settings.metrics_port is None else settings.metrics_port
+    if port == 0:
+        return None
     app = Router([Route("/metrics", _metrics)])
-    return listener.server(app, listener.bind(settings.metrics_host, settings.metrics_port))
+    return listener.server(app, listener.bind(settings.metrics_host, port))
 
 
 async def _metrics(_request: Request) -> Response:

@@ -65,8 +65,7 @@ async def serve(settings: Settings) -> None:
         telemetry.log("working")
         async with asyncio.TaskGroup() as group:
             group.create_task(work(opened, delivering, stop))
-            if settings.metrics_port:
-                group.create_task(_metrics(settings, stop))
+            group.create_task(_metrics(settings, stop))
 
 
 def run(settings: Settings) -> int:
@@ -140,7 +139,9 @@ async def _keep_house(opened: Runtime) -> None:
 
 
 async def _metrics(settings: Settings, stop: asyncio.Event) -> None:
-    server = metrics.server(settings)
+    server = metrics.server(settings, metrics.WORKER_PORT)
+    if server is None:
+        return
     async with asyncio.TaskGroup() as group:
         group.create_task(listener.run([server]))
         await stop.wait()

@@ -10,7 +10,6 @@ from starlette.routing import Route, Router
 from gateway import listener
 from gateway.config import Settings
 
-
 API_PORT, WORKER_PORT = 9090, 9091
 """Where nothing else is set: both run on one machine."""
 

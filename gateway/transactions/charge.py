@@ -51,7 +51,8 @@ async def charge(runtime: Runtime, caller: Caller, command: Charge) -> Answered:
         begun = await _begin(runtime, caller, snapshot, changes.opened(snapshot, lines, at=at))
     except journal.KeyTaken:
         again = await _answered_before(runtime, caller)
-        assert again is not None
+        if again is None:  # who held the key has just given it back: nothing was sent
+            raise idempotency.InProgress(1) from None
         return again
     runtime.published(1)
     outcome = await sending.send(account.adapter, begun.attempt)
@@ -112,7 +113,7 @@ async def _concluded(runtime: Runtime, begun: Snapshot, outcome: contract.Outcom
     """Tx B. Where the database stays away, the answer is what is certain: it was sent and will be settled."""
     try:
         recorded = await journal.record(runtime, begun, outcome, actor=actor)
-    except Unavailable:
+    except (Unavailable, CommitUncertain):
         return standing(runtime, begun)
     if recorded.released:
         raise ProviderUnavailable(recorded.snapshot)
@@ -126,8 +127,7 @@ async def _answered_before(runtime: Runtime, caller: Caller) -> Answered | None:
             return await _late_repeat(runtime, connection, caller)
     if isinstance(before, Answered):
         return before
-    snapshot = await recovery.resolve(runtime, caller.scope.partner_id, before.transaction_id, before.attempt_id)
-    return standing(runtime, snapshot)
+    return standing(runtime, await recovery.resolve_for(runtime, caller, before))
 
 
 async def _late_repeat(runtime: Runtime, connection: Connection, caller: Caller) -> Answered | None:

@@ -167,15 +167,15 @@ async def _follow(runtime: Runtime, caller: Caller, transaction_id: UUID, openin
     if isinstance(begun, Answered):
         return begun
     if isinstance(begun, idempotency.Unanswered):
-        snapshot = await recovery.resolve(runtime, caller.scope.partner_id, begun.transaction_id, begun.attempt_id)
-        return _standing(runtime, snapshot)
-    assert begun is not None
+        return _standing(runtime, await recovery.resolve_for(runtime, caller, begun))
+    if begun is None:  # who held the key has just given it back: nothing was sent
+        raise idempotency.InProgress(1)
     snapshot, adapter = begun
     runtime.published(1)
     outcome = await sending.send(adapter, snapshot.attempt)
     try:
         recorded = await journal.record(runtime, snapshot, outcome, actor=caller.actor)
-    except Unavailable:
+    except (Unavailable, CommitUncertain):
         return _standing(runtime, snapshot)
     if recorded.released:
         raise ProviderUnavailable(recorded.snapshot)

@@ -18,7 +18,8 @@ from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import journal, outcomes, sending
 from gateway.transactions.changes import Snapshot
-from gateway.transactions.commands import NotFound
+from gateway.transactions.commands import Caller, NotFound
+from gateway.transactions.idempotency import Unanswered
 from providers.contract import Outcome, Provider, Unknown
 
 ACTOR = "paygate:recovery"
@@ -46,6 +47,14 @@ async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, atte
     telemetry.recoveries.labels(outcomes.NAMES[type(outcome)]).inc()
     recorded = await journal.record(runtime, snapshot, outcome, actor=ACTOR)
     return recorded.snapshot
+
+
+async def resolve_for(runtime: Runtime, caller: Caller, earlier: Unanswered) -> Snapshot:
+    """For a caller who repeats its key. Raises `CommitUncertain` where the database is away: money may have moved."""
+    try:
+        return await resolve(runtime, caller.scope.partner_id, earlier.transaction_id, earlier.attempt_id)
+    except Unavailable as error:
+        raise CommitUncertain("an earlier attempt under this key has no outcome yet") from error
 
 
 async def come_back(runtime: Runtime, partner_id: UUID, attempt_id: UUID, returned: Mapping[str, str]) -> Snapshot:

@@ -158,7 +158,8 @@ nav h2 { font-size: 1rem; margin: 1rem 0 .25rem; }
 nav ul { list-style: none; margin: 0; padding: 0; }
 table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 td, th { border-bottom: 1px solid #8884; padding: .3rem .6rem .3rem 0; text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
+td:first-child { white-space: nowrap; }
 code, pre { font: .85rem/1.4 ui-monospace, monospace; }
 pre { background: #8881; padding: .75rem; overflow: auto; }
 section { border-top: 1px solid #8884; margin-top: 1.5rem; }

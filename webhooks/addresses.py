@@ -45,10 +45,13 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029]")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 _INSIDE_NAMES = frozenset(
-    {"alt", "arpa", "corp", "example", "home", "internal", "intranet", "invalid", "lan"}
+    {"alt", "arpa", "corp", "home", "internal", "intranet", "invalid", "lan"}
     | {"local", "localdomain", "localhost", "onion", "private", "test"}
 )
-"""Top labels that no public name has (RFC 6761, RFC 8375, RFC 9476, ICANN): only an inner resolver answers them."""
+"""Top labels that no public name has (RFC 6761, RFC 8375, RFC 9476, ICANN): only an inner resolver answers them.
+
+`.example` is let in, as documents and tests are written with it; what it resolves to is checked like anything else.
+"""
 
 # Written out, not `is_private`: Python lets multicast, NAT64, 6to4 and others through, and its answer has changed
 # between patch releases. For version 6 the one block of public unicast is allowed, less what is carved out of it.

@@ -80,7 +80,7 @@ INSIDE_NAMES = (
     ),
     *("Metadata.Google.Internal", "redis.svc.cluster.local", "kubernetes.default.svc.cluster.local", "home.arpa"),
     *("1.0.0.127.in-addr.arpa", "nas.home", "nas.lan", "mail.corp", "app.intranet", "x.private", "x.onion", "x.test"),
-    *("x.invalid", "x.alt", "x.example", "example.com.", "example.com..", ".example.com", "ex..ample.com", "com", ""),
+    *("x.invalid", "x.alt", "example.com.", "example.com..", ".example.com", "ex..ample.com", "com", ""),
 )
 BROKEN_HOSTS = (
     *(

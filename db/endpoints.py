@@ -157,6 +157,29 @@ async def hold_deliveries(connection: Connection, partner_id: UUID, endpoint_id:
     await _stop_deliveries(connection, partner_id, endpoint_id, to="held")
 
 
+async def reseal(connection: Connection, vault: Vault) -> int:
+    """Seal with the vault's sealing key what another version sealed, as the operator; how many endpoints."""
+    rows = await connection.fetch(
+        "SELECT partner_id, id, secret, previous_secret FROM webhook_endpoints WHERE deleted_at IS NULL"
+        " AND (get_byte(secret, 0) <> $1 OR get_byte(previous_secret, 0) <> $1) FOR UPDATE",
+        vault.sealing,
+    )
+    for row in rows:
+        context = _context(row["partner_id"], row["id"])
+        secret, previous = (
+            value and vault.seal(vault.open(value, context), context)
+            for value in (row["secret"], row["previous_secret"])
+        )
+        await connection.execute(
+            "UPDATE webhook_endpoints SET secret = $3, previous_secret = $4 WHERE partner_id = $1 AND id = $2",
+            row["partner_id"],
+            row["id"],
+            secret,
+            previous,
+        )
+    return len(rows)
+
+
 def open_secret(vault: Vault, sealed: bytes, *, partner_id: UUID, endpoint_id: UUID) -> str:
     """Raises `vault.CannotOpen`."""
     return vault.open(sealed, _context(partner_id, endpoint_id)).decode()

@@ -24,18 +24,19 @@ class CannotOpen(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Vault:
-    """All keys by version (1 to 255); the highest seals, every one opens."""
+    """All keys by version (1 to 255): the first seals, every one opens."""
 
     keys: Mapping[int, bytes] = field(repr=False)
 
     @property
-    def newest(self) -> int:
-        return max(self.keys)
+    def sealing(self) -> int:
+        """The version that seals; the others only open."""
+        return next(iter(self.keys))
 
     def seal(self, plain: bytes, context: str) -> bytes:
         nonce = secrets.token_bytes(_NONCE)
-        sealed = AESGCM(self._sealing_key(self.newest)).encrypt(nonce, plain, context.encode())
-        return bytes([self.newest]) + nonce + sealed
+        sealed = AESGCM(self._sealing_key(self.sealing)).encrypt(nonce, plain, context.encode())
+        return bytes([self.sealing]) + nonce + sealed
 
     def open(self, sealed: bytes, context: str) -> bytes:
         """Raises `CannotOpen`."""
@@ -49,7 +50,7 @@ class Vault:
 
     def derive(self, purpose: str, version: int | None = None) -> bytes:
         """A key of its own for another purpose (API-key pepper, PSP keys), so that no key serves two."""
-        return hmac.digest(self.keys[version or self.newest], f"paygate/{purpose}".encode(), hashlib.sha256)
+        return hmac.digest(self.keys[version or self.sealing], f"paygate/{purpose}".encode(), hashlib.sha256)
 
     def _sealing_key(self, version: int) -> bytes:
         return self.derive("seal", version)

@@ -59,25 +59,24 @@ def parse(text: str) -> Key | None:
 
 @dataclass(frozen=True, slots=True)
 class Peppers:
-    """The hashing keys by version, newest first; they live in the process's settings, never in the database."""
+    """The hashing keys by version, the one for new keys first; they live in the settings, never in the database."""
 
     keys: tuple[tuple[int, bytes], ...] = field(repr=False)
 
     @classmethod
     def of(cls, vault: Vault) -> Self:
-        versions = sorted(vault.keys, reverse=True)
-        return cls(tuple((version, vault.derive("api-key-pepper", version)) for version in versions))
+        return cls(tuple((version, vault.derive("api-key-pepper", version)) for version in vault.keys))
 
     @property
-    def newest_id(self) -> int:
+    def current_id(self) -> int:
         return self.keys[0][0]
 
     def hash(self, key: Key) -> bytes:
-        """What is stored for a new key, beside `newest_id`."""
+        """What is stored for a new key, beside `current_id`."""
         return hmac.digest(self.keys[0][1], key.text.encode(), hashlib.sha256)
 
     def hashes(self, key: Key) -> Iterator[bytes]:
-        """Everything that may be stored for this key: one hash per pepper, newest first."""
+        """Everything that may be stored for this key: one hash per pepper."""
         for _, pepper in self.keys:
             yield hmac.digest(pepper, key.text.encode(), hashlib.sha256)
 

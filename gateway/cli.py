@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Entry] = {
     "simulator": Entry("gateway.cli_simulator:simulator", "Run the simulator of one PSP alone."),
     "partners": Entry("gateway.cli_operators:partners", "Create, list, deactivate partners."),
     "keys": Entry("gateway.cli_operators:keys", "Create, list, rotate, revoke a partner's API keys."),
+    "secrets": Entry("gateway.cli_operators:secrets", "Show and reseal what the secret keys protect."),
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),
     "accounts": Entry("gateway.cli_operators:accounts", "Add, change, list, disable accounts at PSPs."),
 }

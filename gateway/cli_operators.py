@@ -306,3 +306,31 @@ def _account(account: ProviderAccount) -> dict[str, object]:
         "enabled": account.enabled,
         "created_at": account.created_at,
     }
+
+
+# ── Secret keys ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@click.group()
+def secrets() -> None:
+    """The versions of PAYGATE_SECRET_KEYS, and what they seal."""
+
+
+@secrets.command("list")
+@json_option
+@waiting
+async def list_secrets(*, as_json: bool) -> None:
+    """What needs which version: a version that nothing needs may be dropped."""
+    async with desk() as at:
+        found = await at.secrets_in_use()
+    show([{"version": version, "what": what, "count": count} for version, what, count in found], as_json=as_json)
+
+
+@secrets.command("reseal")
+@json_option
+@waiting
+async def reseal(*, as_json: bool) -> None:
+    """Seal with the first key what another version sealed."""
+    async with desk() as at:
+        changed = await at.reseal()
+    show({"object": "secrets", "resealed": changed}, as_json=as_json)

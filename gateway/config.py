@@ -103,7 +103,7 @@ def _text(environ: Mapping[str, str], variable: str) -> str | None:
 
 
 def parse_secret_keys(text: str) -> Mapping[int, bytes]:
-    """`1:BASE64,2:BASE64`: 32-byte keys by version; the highest seals, all open. Raises `ValueError`."""
+    """`1:BASE64,2:BASE64`: 32-byte keys by version; the first seals, all open. Raises `ValueError`."""
     keys: dict[int, bytes] = {}
     for part in text.split(","):
         version, separator, encoded = part.strip().partition(":")

@@ -14,7 +14,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from db import api_keys as stored_keys
-from db import audit, ids, provider_accounts
+from db import audit, ids, provider_accounts, seals
 from db import partners as stored_partners
 from db.api_keys import ApiKey, KeyScope
 from db.database import Connection, Database
@@ -211,6 +211,20 @@ class Desk:
                 await self._record(connection, "provider_account.disabled", resource, account.partner_id)
             return _found(await provider_accounts.find(connection, account_id), "account")
 
+    # ── Secret keys ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def secrets_in_use(self) -> list[tuple[int, str, int]]:
+        """(version, what, how many) of all that needs a version of the secret keys."""
+        async with self.database.as_system() as connection:
+            return await seals.versions_in_use(connection)
+
+    async def reseal(self) -> int:
+        """Seal everything with the key that seals now; how many things changed. Raises `db.vault.CannotOpen`."""
+        async with self.database.as_system() as connection:
+            changed = await seals.reseal(connection, self.vault)
+            await self._record(connection, "secrets.resealed", "secrets", None, count=changed)
+        return changed
+
     async def _store_key(
         self,
         connection: Connection,
@@ -229,7 +243,7 @@ class Desk:
             prefix=key.prefix,
             last4=key.last4,
             hash=peppers.hash(key),
-            pepper_id=peppers.newest_id,
+            pepper_id=peppers.current_id,
             livemode=key.livemode,
             scopes=wanted,
             name=name,

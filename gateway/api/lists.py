@@ -72,7 +72,7 @@ def whole(rows: Sequence[object]) -> Answer:
 
 
 def _cursor(call: Call, listing: str, last: UUID) -> str:
-    sealed = last.bytes + _seal(call, listing, last.bytes, call.runtime.vault.newest)
+    sealed = last.bytes + _seal(call, listing, last.bytes, call.runtime.vault.sealing)
     return base64.urlsafe_b64encode(sealed).decode()
 
 

@@ -19,9 +19,10 @@ import asyncpg
 import httpx
 import pytest
 
-from db import ids, provider_accounts
+from db import endpoints, ids, provider_accounts
 from db.database import Database, Role
 from db.partners import Partner
+from db.records import Scope
 from db.vault import Vault
 from gateway import api_keys, runtime
 from gateway.api.routes import ROUTES
@@ -381,4 +382,37 @@ async def test_new_credentials_take_the_old_ones_place(database_url: str) -> Non
     assert changed.version == account.version + 1
     with pytest.raises(Refused, match="webhook_secretz"):
         await at.change_account(account.id, credentials={"api_key": "sk_test_3", "webhook_secretz": ["whsec_a"]})
+    await database.close()
+
+
+async def test_secrets_move_to_a_new_key_and_the_old_one_may_go(database_url: str) -> None:
+    old, new = os.urandom(32), os.urandom(32)
+    database = await Database.open(database_url, Role.OPERATOR)
+    before = Desk(database, Vault({1: old}), "operator:test")
+    partner = await before.create_partner(name="Shop", email="reseal@shop.example")
+    account = await before.add_account(provider="stripe", livemode=False, credentials={"api_key": "sk_test_1"})
+    app = await Database.open(database_url, Role.APP)
+    scope, endpoint_id = Scope(partner.id, livemode=False), ids.new()
+    async with app.as_partner(partner.id) as connection:
+        await endpoints.create(
+            connection,
+            scope,
+            endpoint_id,
+            url="https://shop.example/hooks",
+            event_types=["*"],
+            description=None,
+            secret="whsec_a",
+            vault=before.vault,
+        )
+    after = Desk(database, Vault({2: new, 1: old}), "operator:test")
+    assert await after.reseal() == 2
+    assert {version for version, _, _ in await after.secrets_in_use()} == {2}
+    assert await after.reseal() == 0
+    alone = Vault({2: new})
+    [moved] = await after.list_accounts()
+    assert json.loads(alone.open(moved.credentials, provider_accounts.credentials_context(account.id)))
+    async with app.as_partner(partner.id) as connection:
+        sealed = await connection.fetchval("SELECT secret FROM webhook_endpoints WHERE id = $1", endpoint_id)
+    assert endpoints.open_secret(alone, sealed, partner_id=partner.id, endpoint_id=endpoint_id) == "whsec_a"
+    await app.close()
     await database.close()

@@ -46,11 +46,11 @@ def test_anything_else_is_no_key(text: str) -> None:
     assert api_keys.parse(text) is None
 
 
-def test_a_key_is_found_under_every_pepper_and_stored_under_the_newest() -> None:
+def test_a_key_is_found_under_every_pepper_and_stored_under_the_first() -> None:
     old, new = os.urandom(32), os.urandom(32)
-    before, after = api_keys.Peppers.of(Vault({1: old})), api_keys.Peppers.of(Vault({1: old, 2: new}))
+    before, after = api_keys.Peppers.of(Vault({1: old})), api_keys.Peppers.of(Vault({2: new, 1: old}))
     assert list(after.hashes(KEY)) == [after.hash(KEY), before.hash(KEY)]
-    assert (before.newest_id, after.newest_id) == (1, 2)
+    assert (before.current_id, after.current_id) == (1, 2)
     assert before.hash(KEY) != after.hash(KEY)
 
 

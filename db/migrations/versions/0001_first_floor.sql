@@ -677,7 +677,7 @@ CALL isolate_partners('webhook_endpoints');
 CREATE POLICY deliver ON webhook_endpoints TO paygate_worker USING (true);
 GRANT SELECT, INSERT, UPDATE ON webhook_endpoints TO paygate_app;
 GRANT SELECT, UPDATE ON webhook_endpoints TO paygate_worker;
-GRANT SELECT ON webhook_endpoints TO paygate_operator;
+GRANT SELECT, UPDATE (secret, previous_secret, updated_at) ON webhook_endpoints TO paygate_operator;
 
 CREATE TABLE events (
     partner_id     uuid NOT NULL,

@@ -43,6 +43,8 @@ S = TransactionStatus
 
 CHECK_SECONDS = (5, 15, 60, 300, 900, 3_600, 10_800, 21_600, 43_200, 86_400)
 """How long after each check an unknown outcome is looked into again; the last wait repeats."""
+REVIEW_CHECKS = 9
+"""After this many, 22 hours in, what a PSP still does not tell is for a person too: nothing is forgotten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +107,7 @@ def opened(snapshot: Snapshot, happened: tuple[Happened, ...], *, at: datetime) 
 def contradicted(snapshot: Snapshot, outcome: Outcome, *, at: datetime) -> Change:
     """The PSP told what our state does not allow (money taken of a cancelled payment): a person must look."""
     after = replace(snapshot.transaction, needs_review=True)
-    line = Happened(
-        event_type=E.REVIEW_REQUESTED,
-        status=after.status,
-        data=outcomes.told(outcome),
-        published=("transaction.needs_review",),
-    )
+    line = _line(after, E.REVIEW_REQUESTED, outcome, "transaction.needs_review")
     return _still_open(after, snapshot.attempt, AttemptState.UNKNOWN, outcome, (line,), at, refund=snapshot.refund)
 
 
@@ -289,9 +286,18 @@ def _undecided(
     after = transaction
     if attempt.operation is AttemptOperation.CHARGE and provider_id is not None:
         after = replace(after, provider_transaction_id=provider_id)
-    first = attempt.state is AttemptState.SENDING
-    line = _line(after, event_type, outcome, *((published,) if published else ()))
-    return _still_open(after, attempt, state, outcome, (line,) if first else (), at, refund=refund)
+    happened: tuple[Happened, ...] = ()
+    if attempt.state is AttemptState.SENDING:
+        happened = (_line(after, event_type, outcome, *((published,) if published else ())),)
+    if attempt.checks >= REVIEW_CHECKS and not after.needs_review and _is_silence(after, outcome):
+        after = replace(after, needs_review=True)
+        happened = (*happened, _line(after, E.REVIEW_REQUESTED, outcome, "transaction.needs_review"))
+    return _still_open(after, attempt, state, outcome, happened, at, refund=refund)
+
+
+def _is_silence(transaction: Transaction, outcome: Outcome) -> bool:
+    """Not what is known to take its time: a PSP that said so, a customer who is at the PSP's page."""
+    return not isinstance(outcome, Pending) and transaction.status is not S.REQUIRES_ACTION
 
 
 def _still_open(

@@ -138,7 +138,30 @@ def test_checks_become_rarer_and_say_nothing_new() -> None:
         seconds.append(change.check_in_seconds)
         snapshot = snapshot.after(change)
     assert seconds == [*changes.CHECK_SECONDS, 86_400, 86_400]
-    assert snapshot.transaction.version == 3  # the first unknown is history, the others only move the next check
+    assert snapshot.transaction.version == 4  # the first unknown is history, and that a person must look; no more
+
+
+def test_what_a_psp_does_not_tell_within_a_day_is_for_a_person_too() -> None:
+    snapshot, told, waited = a_charge(), list[str](), 0.0
+    while True:
+        change = conclude(snapshot, UNKNOWN)
+        snapshot, told = snapshot.after(change), told + published(change)
+        if snapshot.transaction.needs_review:
+            break
+        waited += change.check_in_seconds or 0
+    assert waited < 24 * 3600
+    assert told == ["transaction.processing", "transaction.needs_review"]
+    assert snapshot.transaction.status == "processing"
+    settled = conclude(snapshot, APPROVED).transaction
+    assert (settled.status, settled.needs_review) == ("completed", True)  # only a person takes the mark away
+
+
+@pytest.mark.parametrize("outcomes", [[PENDING] * 12, [ACTION, *[UNKNOWN] * 12]])
+def test_what_is_known_to_take_time_needs_nobody(outcomes: list[Outcome]) -> None:
+    snapshot = a_charge()
+    for outcome in outcomes:
+        snapshot = snapshot.after(conclude(snapshot, outcome))
+    assert not snapshot.transaction.needs_review
 
 
 def test_an_action_waits_with_its_address_and_is_told_once() -> None:

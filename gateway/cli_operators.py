@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ from gateway.cli_terminal import IdType, json_option, settings, show, waiting
 from gateway.partners import Desk, Issued
 from providers import PROVIDERS
 
+AMOUNT_BOUND = 10**15
+"""Major units: amounts are numeric(19, 4), fifteen digits before the point."""
 PARTNER, KEY, ACCOUNT = IdType("prt"), IdType("key"), IdType("pac")
 mode_option: Callable[[Any], Any] = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
 
@@ -241,7 +244,7 @@ def _amount_limit(text: str) -> tuple[str, Decimal]:
         limit = Decimal(amount)
     except InvalidOperation:
         limit = Decimal(0)
-    if not (len(currency) == 3 and currency.isascii() and currency.isupper()) or not 0 < limit < 10**15:  # noqa: PLR2004
+    if not re.fullmatch("[A-Z]{3}", currency) or not (limit.is_finite() and 0 < limit < AMOUNT_BOUND):
         raise click.BadParameter("must look like EUR=5000", param_hint="--amount-limit")
     return currency, limit
 

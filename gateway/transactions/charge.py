@@ -7,21 +7,20 @@ A process that dies anywhere after tx A leaves an attempt that the next call wit
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
-from uuid import UUID
 
 import asyncpg
 
 from db import ids, transactions
 from db.database import CommitUncertain, Connection, Unavailable
-from db.records import Attempt, AttemptOperation, AttemptState, Transaction, TransactionEventType, TransactionStatus
+from db.records import Transaction, TransactionEventType, TransactionStatus
 from gateway.runtime import Account, Runtime
 from gateway.transactions import changes, idempotency, journal, recovery, routing, sending
 from gateway.transactions.changes import Happened, Snapshot
 from gateway.transactions.commands import Caller, Charge
 from gateway.transactions.idempotency import Answered
 from providers import contract
-from providers.contract import Prepared
 
 
 class ProviderUnavailable(Exception):
@@ -90,7 +89,8 @@ async def _opened(runtime: Runtime, caller: Caller, command: Charge) -> tuple[Sn
             continue
         transaction = _transaction(caller, command, account, at)
         decided = routing.Plan(order=plan.order, exclusions=tuple(exclusions))
-        attempt = _attempt(runtime, transaction, account, prepared, attempt_id=attempt_id, decided=decided)
+        attempt = journal.attempt(runtime, caller, transaction, prepared, attempt_id=attempt_id, number=1)
+        attempt = replace(attempt, routing=decided.explained())
         return Snapshot(transaction=transaction, attempts=(attempt,), attempt_id=attempt_id), account
     raise routing.NoEligibleProvider(tuple(exclusions))
 
@@ -191,34 +191,6 @@ def _transaction(caller: Caller, command: Charge, account: Account, at: datetime
         return_url=command.return_url,
         created_at=at,
         updated_at=at,
-    )
-
-
-def _attempt(
-    runtime: Runtime,
-    transaction: Transaction,
-    account: Account,
-    prepared: Prepared,
-    *,
-    attempt_id: UUID,
-    decided: routing.Plan,
-) -> Attempt:
-    return Attempt(
-        partner_id=transaction.partner_id,
-        id=attempt_id,
-        transaction_id=transaction.id,
-        number=1,
-        operation=AttemptOperation.CHARGE,
-        amount=transaction.amount,
-        account_id=account.id,
-        provider=account.provider,
-        state=AttemptState.SENDING,
-        provider_key=runtime.provider_key(attempt_id, AttemptOperation.CHARGE, account.id),
-        request=prepared.to_json(),
-        idempotency_key=transaction.idempotency_key,
-        routing=decided.explained(),
-        created_at=transaction.created_at,
-        updated_at=transaction.created_at,
     )
 
 

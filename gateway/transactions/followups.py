@@ -33,7 +33,7 @@ from gateway.transactions.charge import ProviderUnavailable
 from gateway.transactions.commands import Caller, NotFound
 from gateway.transactions.idempotency import Answered
 from providers import contract
-from providers.contract import Prepared, Provider
+from providers.contract import Provider
 
 
 class AmountExceeded(Exception):
@@ -79,7 +79,8 @@ async def capture(runtime: Runtime, caller: Caller, command: commands.Capture) -
             currency=transaction.currency,
         )
         request = adapter.prepare(ask)
-        attempt = _attempt(runtime, caller, transaction, len(attempts) + 1, attempt_id, request)
+        number = len(attempts) + 1
+        attempt = journal.attempt(runtime, caller, transaction, request, attempt_id=attempt_id, number=number)
         reserved = replace(transaction, capture_pending=amount)
         return _opened(runtime, reserved, attempts, attempt, TransactionEventType.CAPTURE_INITIATED)
 
@@ -102,7 +103,8 @@ async def cancel(runtime: Runtime, caller: Caller, command: commands.Cancel) -> 
             currency=transaction.currency,
         )
         request = adapter.prepare(ask)
-        attempt = _attempt(runtime, caller, transaction, len(attempts) + 1, attempt_id, request)
+        number = len(attempts) + 1
+        attempt = journal.attempt(runtime, caller, transaction, request, attempt_id=attempt_id, number=number)
         attempt = replace(attempt, routing={"because": command.because})
         return _opened(runtime, transaction, attempts, attempt, TransactionEventType.CANCEL_INITIATED)
 
@@ -144,7 +146,8 @@ async def refund(runtime: Runtime, caller: Caller, command: commands.Refund) -> 
             reason=command.reason,
         )
         request = adapter.prepare(ask)
-        attempt = _attempt(runtime, caller, transaction, len(attempts) + 1, attempt_id, request)
+        number = len(attempts) + 1
+        attempt = journal.attempt(runtime, caller, transaction, request, attempt_id=attempt_id, number=number)
         attempt = replace(attempt, refund_id=refund_id)
         reserved = replace(transaction, refund_reserved=transaction.refund_reserved + amount)
         asked = _refund(caller, command, transaction, refund_id, attempt)
@@ -247,32 +250,6 @@ def _opened(
         published=("refund.created",) if asked else (),
     )
     return snapshot, changes.opened(snapshot, (line,), at=runtime.clock())
-
-
-def _attempt(
-    runtime: Runtime, caller: Caller, transaction: Transaction, number: int, attempt_id: UUID, request: Prepared
-) -> Attempt:
-    account_id = transaction.provider_account_id
-    assert account_id is not None
-    assert transaction.provider is not None
-    operation = AttemptOperation(request.operation)
-    at = runtime.clock()
-    return Attempt(
-        partner_id=transaction.partner_id,
-        id=attempt_id,
-        transaction_id=transaction.id,
-        number=number,
-        operation=operation,
-        amount=request.amount,
-        account_id=account_id,
-        provider=transaction.provider,
-        state=AttemptState.SENDING,
-        provider_key=runtime.provider_key(attempt_id, operation, account_id),
-        request=request.to_json(),
-        idempotency_key=caller.key,
-        created_at=at,
-        updated_at=at,
-    )
 
 
 def _refund(

@@ -16,13 +16,22 @@ from uuid import UUID
 
 from db import idempotency, ids, refunds, shapes, transactions
 from db.database import CommitUncertain, Connection, Unavailable
-from db.records import AuditLog, Refund, Scope, TransactionEvent
+from db.records import (
+    Attempt,
+    AttemptOperation,
+    AttemptState,
+    AuditLog,
+    Refund,
+    Scope,
+    Transaction,
+    TransactionEvent,
+)
 from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import changes, representation, states
 from gateway.transactions.changes import Change, Snapshot
 from gateway.transactions.commands import Caller
-from providers.contract import Outcome
+from providers.contract import Outcome, Prepared
 
 KEEP_ANSWERS = timedelta(days=30)
 """How long a key's answer is repeated byte for byte; after that the transaction still remembers the key."""
@@ -44,6 +53,31 @@ class Recorded:
     released: bool = False
     answer: str | None = None
     """The lasting answer's text, where this very call stored it."""
+
+
+def attempt(
+    runtime: Runtime, caller: Caller, transaction: Transaction, request: Prepared, *, attempt_id: UUID, number: int
+) -> Attempt:
+    """What will be sent, with the key it will be sent under: written by `begin` before anything leaves."""
+    account_id, operation, at = transaction.provider_account_id, AttemptOperation(request.operation), runtime.clock()
+    assert account_id is not None
+    assert transaction.provider is not None
+    return Attempt(
+        partner_id=transaction.partner_id,
+        id=attempt_id,
+        transaction_id=transaction.id,
+        number=number,
+        operation=operation,
+        amount=request.amount,
+        account_id=account_id,
+        provider=transaction.provider,
+        state=AttemptState.SENDING,
+        provider_key=runtime.provider_key(attempt_id, operation, account_id),
+        request=request.to_json(),
+        idempotency_key=caller.key,
+        created_at=at,
+        updated_at=at,
+    )
 
 
 async def begin(

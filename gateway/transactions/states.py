@@ -6,7 +6,8 @@
        │    requires_action ─────┼─► failed
        └──────────────────────── ┘
 
-Nothing moves backwards; `failed` and `cancelled` say that no money was taken.
+Nothing moves backwards, but where a PSP takes back what it had confirmed (`RETURNS`): the books follow the money.
+`failed` and `cancelled` say that no money was taken.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ TRANSITIONS: Mapping[TransactionStatus, frozenset[TransactionStatus]] = {
     S.FAILED: frozenset(),
     S.CANCELLED: frozenset(),
 }
+
+RETURNS: Mapping[TransactionStatus, frozenset[TransactionStatus]] = {
+    S.COMPLETED: frozenset({S.FAILED}),
+    S.PARTIALLY_REFUNDED: frozenset({S.COMPLETED}),
+    S.REFUNDED: frozenset({S.PARTIALLY_REFUNDED, S.COMPLETED}),
+}
+"""The ways back: a booked capture or refund that failed after all. Each goes with a reversing posting."""
 
 CAPTURABLE = frozenset({S.AUTHORIZED})
 CANCELLABLE = frozenset({S.AUTHORIZED, S.REQUIRES_ACTION})
@@ -53,4 +61,11 @@ def advance(current: TransactionStatus, to: TransactionStatus) -> TransactionSta
     """The next status, or `InvalidState`. Staying (a second partial refund) is no transition and always allowed."""
     if to != current and to not in TRANSITIONS[current]:
         raise InvalidState(current, f"a {current} transaction cannot become {to}")
+    return to
+
+
+def go_back(current: TransactionStatus, to: TransactionStatus) -> TransactionStatus:
+    """The status after a PSP took back what it had confirmed, or `InvalidState`. Staying is always allowed."""
+    if to != current and to not in RETURNS.get(current, frozenset()):
+        raise InvalidState(current, f"a {current} transaction cannot go back to {to}")
     return to

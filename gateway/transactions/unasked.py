@@ -71,7 +71,7 @@ def refund_returned(snapshot: Snapshot, *, at: datetime) -> Change | None:
     after = replace(
         snapshot.transaction,
         amount_refunded=left,
-        status=S.PARTIALLY_REFUNDED if left else S.COMPLETED,
+        status=states.go_back(snapshot.transaction.status, S.PARTIALLY_REFUNDED if left else S.COMPLETED),
     )
     failed = replace(refund, status=RefundStatus.FAILED, failed_at=at, **asdict(REFUND_RETURNED))
     line = Happened(
@@ -92,7 +92,13 @@ def capture_returned(snapshot: Snapshot, *, at: datetime) -> Change | None:
     transaction = snapshot.transaction
     if transaction.status is not S.COMPLETED or transaction.amount_refundable != transaction.amount_captured:
         return None
-    after = replace(transaction, status=S.FAILED, amount_captured=Decimal(0), failed_at=at, **asdict(CAPTURE_RETURNED))
+    after = replace(
+        transaction,
+        status=states.go_back(transaction.status, S.FAILED),
+        amount_captured=Decimal(0),
+        failed_at=at,
+        **asdict(CAPTURE_RETURNED),
+    )
     line = Happened(
         event_type=E.PAYMENT_FAILED,
         status=after.status,

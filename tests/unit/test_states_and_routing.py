@@ -34,6 +34,23 @@ def test_money_that_was_taken_is_never_called_failed_or_cancelled(status: str) -
     assert not states.TRANSITIONS[TransactionStatus(status)] & {TransactionStatus.FAILED, TransactionStatus.CANCELLED}
 
 
+@pytest.mark.parametrize("current", TransactionStatus)
+@pytest.mark.parametrize("to", TransactionStatus)
+def test_the_ways_back_are_few_and_never_ways_forward(current: TransactionStatus, to: TransactionStatus) -> None:
+    back = {
+        ("completed", "failed"),
+        ("partially_refunded", "completed"),
+        ("refunded", "partially_refunded"),
+        ("refunded", "completed"),
+    }
+    if current == to or (current, to) in back:
+        assert states.go_back(current, to) is to
+        assert to not in states.TRANSITIONS[current]
+    else:
+        with pytest.raises(states.InvalidState):
+            states.go_back(current, to)
+
+
 def test_an_impossible_step_names_where_the_transaction_stands() -> None:
     with pytest.raises(states.InvalidState) as caught:
         states.advance(TransactionStatus.REFUNDED, TransactionStatus.COMPLETED)

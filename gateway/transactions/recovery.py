@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from uuid import UUID
 
 from db import transactions
@@ -38,12 +38,7 @@ async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, atte
         adapter = await runtime.accounts.adapter(connection, snapshot.attempt.account_id)
     if taken is None:
         return snapshot
-    try:
-        # Within the lease: what is learned after it could no longer be written.
-        async with asyncio.timeout(sending.TOTAL_SECONDS):
-            outcome = await _ask(adapter, taken, resend=resend)
-    except TimeoutError:
-        outcome = Unknown(reason="no answer in time")
+    outcome = await _in_time(_ask(adapter, taken, resend=resend))
     telemetry.recoveries.labels(outcomes.NAMES[type(outcome)]).inc()
     recorded = await journal.record(runtime, snapshot, outcome, actor=ACTOR)
     return recorded.snapshot
@@ -70,7 +65,7 @@ async def come_back(runtime: Runtime, partner_id: UUID, attempt_id: UUID, return
         adapter = await runtime.accounts.adapter(connection, attempt.account_id)
     if taken is None:  # over, or somebody is at it
         return snapshot
-    outcome = await sending.proceed(adapter, taken, returned)
+    outcome = await _in_time(sending.proceed(adapter, taken, returned))
     recorded = await journal.record(runtime, snapshot, outcome, actor="customer")
     return recorded.snapshot
 
@@ -90,6 +85,15 @@ async def resolve_due(runtime: Runtime) -> int:
         except Exception as error:  # noqa: BLE001 - one attempt must not keep the others from being settled
             telemetry.log("attempt not resolved", level=logging.ERROR, error=error, attempt_id=attempt_id)
     return len(due)
+
+
+async def _in_time(asking: Awaitable[Outcome]) -> Outcome:
+    """Within the lease: what is learned after it could no longer be written."""
+    try:
+        async with asyncio.timeout(sending.TOTAL_SECONDS):
+            return await asking
+    except TimeoutError:
+        return Unknown(reason="no answer in time")
 
 
 async def _ask(adapter: Provider, attempt: Attempt, *, resend: bool) -> Outcome:

@@ -70,10 +70,13 @@ async def attempt(connection: Connection, partner_id: UUID, attempt_id: UUID) ->
 
 
 async def take(connection: Connection, partner_id: UUID, attempt_id: UUID, *, lease_seconds: float) -> Attempt | None:
-    """Become the one who may conclude this attempt; None where it is over or somebody else holds it."""
+    """Become the one who may conclude this attempt; None where it is over or somebody else holds it.
+
+    Counted among its `checks` only where one was due: who asks out of turn must not make the next ones rarer.
+    """
     row = await connection.fetchrow(
-        "UPDATE attempts SET epoch = epoch + 1, lease_until = now() + make_interval(secs => $3),"
-        " next_check_at = now() + make_interval(secs => $3)"
+        "UPDATE attempts SET epoch = epoch + 1, checks = checks + (next_check_at <= now())::int,"
+        " lease_until = now() + make_interval(secs => $3), next_check_at = now() + make_interval(secs => $3)"
         " WHERE partner_id = $1 AND id = $2 AND finished_at IS NULL"
         f" AND (lease_until IS NULL OR lease_until < now()) RETURNING {_ATTEMPT}",
         partner_id,

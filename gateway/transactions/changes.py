@@ -43,8 +43,8 @@ S = TransactionStatus
 
 CHECK_SECONDS = (5, 15, 60, 300, 900, 3_600, 10_800, 21_600, 43_200, 86_400)
 """How long after each check an unknown outcome is looked into again; the last wait repeats."""
-REVIEW_CHECKS = 9
-"""After this many, 22 hours in, what a PSP still does not tell is for a person too: nothing is forgotten."""
+REVIEW_AFTER = timedelta(hours=22)
+"""What a PSP does not tell for this long is for a person too: the last check within a day falls after it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,7 +289,7 @@ def _undecided(
     happened: tuple[Happened, ...] = ()
     if attempt.state is AttemptState.SENDING:
         happened = (_line(after, event_type, outcome, *((published,) if published else ())),)
-    if attempt.checks >= REVIEW_CHECKS and not after.needs_review and _is_silence(after, outcome):
+    if at - attempt.created_at >= REVIEW_AFTER and not after.needs_review and _is_silence(after, outcome):
         after = replace(after, needs_review=True)
         happened = (*happened, _line(after, E.REVIEW_REQUESTED, outcome, "transaction.needs_review"))
     return _still_open(after, attempt, state, outcome, happened, at, refund=refund)
@@ -316,7 +316,6 @@ def _still_open(
     attempt = replace(
         attempt,
         state=state,
-        checks=attempt.checks + 1,
         outcome=outcomes.told(outcome),
         provider_id=provider_id,
         updated_at=at,

@@ -27,6 +27,8 @@ from providers import PROVIDERS, contract, http
 ROTATION_OVERLAP = timedelta(hours=24)
 """How long the old key of a rotation stays valid."""
 LIST_MAX = 1000
+NAME_MAX = 255
+"""Characters of a partner's name or e-mail address: what their columns hold."""
 
 
 class NotFound(Exception):
@@ -65,8 +67,10 @@ class Desk:
     ) -> Partner:
         """Raises `Refused`."""
         name, email = name.strip(), email.strip()
-        _refuse_unless(bool(name) and name.isprintable() and len(name) <= 255, "the name must be 1 to 255 characters")  # noqa: PLR2004
-        _refuse_unless("@" in email and email.isprintable() and len(email) <= 255, "the e-mail address is not one")  # noqa: PLR2004
+        _refuse_unless(
+            bool(name) and name.isprintable() and len(name) <= NAME_MAX, "the name must be 1 to 255 characters"
+        )
+        _refuse_unless("@" in email and email.isprintable() and len(email) <= NAME_MAX, "the e-mail address is not one")
         async with self.database.as_system() as connection:
             try:
                 partner = await stored_partners.insert(

@@ -102,10 +102,10 @@ class Adyen:
 
     async def look_up(
         self,
-        prepared: contract.Prepared,  # noqa: ARG002
+        prepared: contract.Prepared,  # noqa: ARG002 - the interface's: nothing can be asked
         *,
         provider_id: str | None,
-        sent_at: datetime | None = None,  # noqa: ARG002
+        sent_at: datetime | None = None,  # noqa: ARG002 - the interface's
     ) -> contract.Outcome:
         """Always `Unknown`: Adyen has no call to read a payment. Sending again under the same key is the way to ask."""
         return contract.Unknown(reason="no_read_call", provider_id=provider_id)
@@ -132,7 +132,7 @@ class Adyen:
         headers: Mapping[str, str],
         body: bytes,
         *,
-        now: float,  # noqa: ARG002
+        now: float,  # noqa: ARG002 - the interface's: Adyen signs no time
     ) -> list[contract.Received]:
         """Adyen signs no time, so `now` cannot tell a replay: the dedupe key must."""
         return adyen_webhooks.verify(headers, body, self.watch)

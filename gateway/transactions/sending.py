@@ -16,8 +16,6 @@ TOTAL_SECONDS = 25.0
 """How long a caller waits for a PSP in all; a lease outlives it by enough to write the outcome."""
 SECOND_TRY_SECONDS = 8.0
 """With this much left, a lost answer is asked for once more under the same key: most losses are of the moment."""
-
-
 CHECKS_OF_THE_FIRST_HOUR = 5
 """See `changes.CHECK_SECONDS`."""
 

@@ -7,24 +7,24 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-import Adyen  # type: ignore[import-untyped]
+import Adyen  # type: ignore[import-untyped]  # ships no types
 import pytest
 import stripe
-from apimatic_core.exceptions.auth_validation_exception import (  # type: ignore[import-untyped]
+from apimatic_core.exceptions.auth_validation_exception import (  # type: ignore[import-untyped]  # ships no types
     AuthValidationException,
 )
-from paypalserversdk.configuration import Configuration, Environment, Server  # type: ignore[import-untyped]
-from paypalserversdk.exceptions.error_exception import ErrorException  # type: ignore[import-untyped]
-from paypalserversdk.http.auth.o_auth_2 import ClientCredentialsAuthCredentials  # type: ignore[import-untyped]
-from paypalserversdk.models.amount_with_breakdown import AmountWithBreakdown  # type: ignore[import-untyped]
-from paypalserversdk.models.capture_request import CaptureRequest  # type: ignore[import-untyped]
-from paypalserversdk.models.card_request import CardRequest  # type: ignore[import-untyped]
-from paypalserversdk.models.money import Money  # type: ignore[import-untyped]
-from paypalserversdk.models.order_request import OrderRequest  # type: ignore[import-untyped]
-from paypalserversdk.models.payment_source import PaymentSource  # type: ignore[import-untyped]
-from paypalserversdk.models.purchase_unit_request import PurchaseUnitRequest  # type: ignore[import-untyped]
-from paypalserversdk.models.refund_request import RefundRequest  # type: ignore[import-untyped]
-from paypalserversdk.paypal_serversdk_client import PaypalServersdkClient  # type: ignore[import-untyped]
+from paypalserversdk.configuration import Configuration, Environment, Server  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.exceptions.error_exception import ErrorException  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.http.auth.o_auth_2 import ClientCredentialsAuthCredentials  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.amount_with_breakdown import AmountWithBreakdown  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.capture_request import CaptureRequest  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.card_request import CardRequest  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.money import Money  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.order_request import OrderRequest  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.payment_source import PaymentSource  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.purchase_unit_request import PurchaseUnitRequest  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.models.refund_request import RefundRequest  # type: ignore[import-untyped]  # ships no types
+from paypalserversdk.paypal_serversdk_client import PaypalServersdkClient  # type: ignore[import-untyped]  # ships no types
 
 from tests.providers.far_ends import Line, Switchboard, line_to
 

@@ -71,7 +71,7 @@ async def a_life(line: Line) -> None:
     full = {"description": "Two books", "statement_descriptor": "BOOKS", "return_url": BACK}
 
     async def charged(token: str | None, reference: str, **changed: Any) -> tuple[contract.Prepared, str]:
-        prepared = adapter.prepare(a_charge(token, reference, **changed))  # type: ignore[arg-type]
+        prepared = adapter.prepare(a_charge(token, reference, **changed))  # type: ignore[arg-type]  # fields by name
         outcome = await adapter.send(prepared, key=f"key-{reference}")
         assert isinstance(outcome, contract.Approved | contract.ActionRequired)
         return prepared, outcome.provider_id

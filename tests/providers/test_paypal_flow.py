@@ -41,7 +41,7 @@ def adapter(line: Line) -> contract.Provider:
 
 def by_wallet(adapter: contract.Provider, reference: str = "at_1", **changed: Any) -> contract.Prepared:
     fields = {"method": "e_wallet", "return_url": BACK, "description": "Two <books>"} | changed
-    return adapter.prepare(a_charge(None, reference, **fields))  # type: ignore[arg-type]
+    return adapter.prepare(a_charge(None, reference, **fields))  # type: ignore[arg-type]  # fields by name
 
 
 async def sent(adapter: contract.Provider, ask: contract.Ask, key: str) -> contract.Outcome:

@@ -83,7 +83,7 @@ async def exchange(line: Line) -> list[httpx.Response]:
 
     async def call(method: str, path: str, **params: str | int) -> Any:
         sent = {"params": params} if method == "GET" else {"data": params}
-        answer = await line.control.request(method, path, headers=headers, **sent)  # type: ignore[arg-type]
+        answer = await line.control.request(method, path, headers=headers, **sent)  # type: ignore[arg-type]  # fields by name
         answers.append(answer)
         return answer.json()
 

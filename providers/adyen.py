@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Self, assert_never
+from typing import ClassVar, Never, Self, assert_never
 
 import httpx
 
@@ -126,6 +126,26 @@ class Adyen:
             trace = contract.Trace(message=str(error))
             return contract.Unknown(reason="no_answer", provider_id=provider_id, trace=trace)
         return adyen_answers.read_details(answer, prepared, provider_id)
+
+    async def rule_out(
+        self,
+        prepared: contract.Prepared,
+        *,
+        key: str,
+        provider_id: str | None,
+        sent_at: datetime | None = None,  # noqa: ARG002 - the interface's: Adyen finds it by our reference
+    ) -> contract.Outcome:
+        """Adyen takes note and tells by a TECHNICAL_CANCEL. Under a used key it only repeats that it took note."""
+        asked = await self.send(adyen_requests.build_rule_out(prepared), key=key)
+        return adyen_answers.read_rule_out(asked, prepared, provider_id)
+
+    def missed(self, *, since: datetime, until: datetime | None = None) -> Never:
+        del since, until
+        raise contract.CannotList("Adyen has no call that lists its events")
+
+    def payments(self, *, since: datetime, until: datetime) -> Never:
+        del since, until
+        raise contract.CannotList("Adyen lists payments in reports only")
 
     async def verify_webhook(
         self,

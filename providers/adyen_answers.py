@@ -54,6 +54,15 @@ def read_details(answer: Answer, prepared: contract.Prepared, provider_id: str |
     return contract.Unknown(reason=reason, provider_id=provider_id, trace=_trace(answer, prepared))
 
 
+def read_rule_out(asked: contract.Outcome, charge: contract.Prepared, provider_id: str | None) -> contract.Outcome:
+    """What asking for the technical cancel of a charge proves of the charge itself."""
+    if isinstance(asked, contract.Pending):
+        # The id in the answer is the cancel's; the charge goes by its own, or by the reference it was sent with.
+        return contract.Pending(provider_id=provider_id or _sent_reference(charge), trace=asked.trace)
+    reason = asked.reason if isinstance(asked, contract.Unknown) else "not_cancelled"
+    return contract.Unknown(reason=reason, provider_id=provider_id, trace=asked.trace)
+
+
 # --- A payment ---
 
 

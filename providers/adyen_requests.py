@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from providers import contract
 from providers.contract import Operation
@@ -69,6 +69,18 @@ def build_cancel(ask: contract.Cancel, account: Account) -> contract.Prepared:
         raise contract.Unsupported("provider_transaction_id", "is neither an Adyen payment nor a charge of ours")
     body["paymentReference"] = ask.provider_transaction_id
     return _prepared(Operation.CANCEL, "/cancels", body, ask, account)
+
+
+def build_rule_out(charge: contract.Prepared) -> contract.Prepared:
+    """The technical cancel of a charge: by its reference as sent, at the endpoint that alone may know it."""
+    sent = json.loads(charge.body)
+    body: Json = {
+        "merchantAccount": sent["merchantAccount"],
+        "paymentReference": sent["reference"],
+        "reference": charge.reference,
+    }
+    path = f"{charge.path.rpartition('/')[0]}/cancels"
+    return replace(charge, operation=Operation.CANCEL, path=path, body=_text(body))
 
 
 def build_refund(ask: contract.Refund, account: Account) -> contract.Prepared:
@@ -136,8 +148,12 @@ def _prepared(operation: Operation, path: str, body: Json, ask: contract.Ask, ac
         operation=operation,
         method="POST",
         path=f"{account.endpoint}{path}",
-        body=json.dumps(body, sort_keys=True, separators=(",", ":")),
+        body=_text(body),
         reference=ask.reference,
         amount=ask.amount,
         currency=ask.currency,
     )
+
+
+def _text(body: Json) -> str:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))

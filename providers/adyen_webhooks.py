@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import cast
 
@@ -24,6 +24,7 @@ Json = Mapping[str, object]
 _NAMES = ("pspReference", "originalReference", "merchantAccountCode", "merchantReference")
 _LAST_NAMES = ("eventCode", "success")
 _REASON_MAX = 100
+_NOT_CANCELLED = ("cancel_refused", "Adyen refused the cancellation.")
 _VALUE_MAX = 10**18
 
 
@@ -218,7 +219,12 @@ def _capture_failed(item: Item) -> contract.Told:
 
 
 def _cancellation(item: Item) -> contract.Told:
-    return _modified(item, Operation.CANCEL, "cancel_refused", "Adyen refused the cancellation.")
+    return _modified(item, Operation.CANCEL, *_NOT_CANCELLED)
+
+
+def _technical_cancel(item: Item) -> contract.Told:
+    """A cancel by the payment's own reference: here `merchantReference` names the payment, in Adyen's own example."""
+    return replace(_modified(item, Operation.CANCEL, *_NOT_CANCELLED), reference=_our_reference(item))
 
 
 def _refund(item: Item) -> contract.Told:
@@ -313,7 +319,7 @@ _READERS: Mapping[str, Callable[[Item], contract.Told]] = {
     "CAPTURE": _capture,
     "CAPTURE_FAILED": _capture_failed,
     "CANCELLATION": _cancellation,
-    "TECHNICAL_CANCEL": _cancellation,
+    "TECHNICAL_CANCEL": _technical_cancel,
     "CANCEL_OR_REFUND": _cancel_or_refund,
     "REFUND": _refund,
     "REFUND_FAILED": _refund_failed,

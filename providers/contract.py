@@ -7,12 +7,37 @@ later process needs to send the same bytes again; every road back (answer, look-
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar, Protocol
+
+from providers.contract_outcomes import (
+    NO_TRACE,
+    RULED_OUT,
+    Absent,
+    ActionRequired,
+    Approved,
+    Card,
+    Declined,
+    DeclineKind,
+    NotSent,
+    NotSentReason,
+    Outcome,
+    Pending,
+    Rejected,
+    Trace,
+    Unknown,
+    ruled_out,
+)
+
+__all__ = [
+    "NO_TRACE", "RULED_OUT", "Absent", "ActionRequired", "Approved", "Card", "DeclineKind", "Declined", "NotSent",
+    "NotSentReason", "Outcome", "Pending", "Rejected", "Trace", "Unknown", "ruled_out",
+]  # fmt: skip
+"""What comes from `contract_outcomes`."""
 
 
 class Operation(StrEnum):
@@ -101,130 +126,6 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trace:
-    """What support may see of an exchange: no token, no credential, no personal datum."""
-
-    http_status: int | None = None
-    provider_request_id: str | None = None
-    provider_status: str | None = None
-    provider_code: str | None = None
-    message: str | None = None
-
-
-NO_TRACE = Trace()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """What a receipt may show of the instrument, as the PSP names it."""
-
-    brand: str | None = None
-    last4: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approved:
-    """The PSP did what was asked and its amount, currency and reference agree with ours.
-
-    For a charge `captured` tells a sale from a mere authorization; for the other operations it is True.
-    `provider_id` is the payment's id at the PSP, or for a refund the refund's.
-    """
-
-    provider_id: str
-    captured: bool = True
-    card: Card | None = None
-    trace: Trace = NO_TRACE
-
-
-class DeclineKind(StrEnum):
-    """Why a payment was refused, as far as it decides what may follow (retry, failover, advice)."""
-
-    SOFT = "soft"
-    HARD = "hard"
-    FIX_DATA = "fix_data"
-    AUTHENTICATION = "authentication"
-    RISK = "risk"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declined:
-    """The PSP or the issuer said no: no money moved and none will. `code` is ours, `provider_code` the PSP's own."""
-
-    code: str
-    kind: DeclineKind
-    may_fail_over: bool
-    provider_code: str | None
-    message: str
-    provider_id: str | None = None
-    card: Card | None = None
-    trace: Trace = NO_TRACE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActionRequired:
-    """The customer must act at `url` (3-D Secure, wallet approval) before the PSP can decide."""
-
-    provider_id: str
-    url: str
-    trace: Trace = NO_TRACE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pending:
-    """The PSP accepted the request and will tell the result later."""
-
-    provider_id: str
-    trace: Trace = NO_TRACE
-
-
-class NotSentReason(StrEnum):
-    """Why it is certain that the PSP executed nothing."""
-
-    UNREACHABLE = "unreachable"
-    THROTTLED = "throttled"
-    UNAVAILABLE = "unavailable"
-    CREDENTIALS = "credentials"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotSent:
-    """Proven: nothing was executed (no connection, 429, refused credentials), so another try is safe."""
-
-    reason: NotSentReason
-    retry_after_seconds: int | None = None
-    trace: Trace = NO_TRACE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rejected:
-    """The PSP refused the request as invalid (unknown token, unsupported combination): nothing was executed."""
-
-    provider_code: str | None
-    message: str
-    may_fail_over: bool = False
-    trace: Trace = NO_TRACE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unknown:
-    """The PSP may or may not have acted (no answer, 5xx, answer that cannot be believed): only it can tell, later."""
-
-    reason: str
-    provider_id: str | None = None
-    trace: Trace = NO_TRACE
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Absent:
-    """Only from a look-up: the PSP knows nothing of it now. It may still arrive, so this is no proof of absence."""
-
-    trace: Trace = NO_TRACE
-
-
-Outcome = Approved | Declined | ActionRequired | Pending | NotSent | Rejected | Unknown | Absent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
     """One verified item of a PSP's notification: what makes it the same at a repeat, and its own bytes."""
 
@@ -236,7 +137,8 @@ class Received:
 class AttemptTold:
     """A notification about something we asked for, found by our `reference` or by the PSP's ids.
 
-    `outcome` is what it means for that attempt. A notification is a hint about money, never its proof: `amount` and
+    `outcome` is what it means for that attempt; a cancel that no attempt of ours asked for is the end of the charge it
+    names (`ruled_out`), if that has no outcome yet. A notification is a hint about money, never its proof: `amount` and
     `currency` (major units) must agree with ours, and where `ask` is set the PSP is asked before anything is believed.
     """
 
@@ -281,6 +183,38 @@ class Irrelevant:
 Told = AttemptTold | DisputeTold | Irrelevant
 
 
+class SeenState(StrEnum):
+    """How a payment or refund stands at the PSP, as far as money goes."""
+
+    OPEN = "open"
+    AUTHORIZED = "authorized"
+    MOVED = "moved"
+    """The money was taken; of a refund: given back."""
+    ENDED = "ended"
+    """Declined, failed or cancelled: no money moved and none will."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One payment or refund as the PSP's own list shows it, whoever asked for it."""
+
+    kind: Operation
+    """CHARGE or REFUND."""
+    reference: str | None
+    """Ours, of the charge or of the refund; None where it carries none: then it was not made through this gateway."""
+    provider_id: str
+    """Of this very entry: the payment's or the refund's; at PayPal a capture's, as its list knows no orders."""
+    provider_transaction_id: str | None
+    """The payment's, where the list tells it."""
+    state: SeenState
+    amount: Decimal
+    """What moved, else what is held, else what was asked for; major units, never negative."""
+    currency: str
+    refunded: Decimal | None
+    """How much of a payment was given back so far, where the list tells it."""
+    created_at: datetime
+
+
 class Forged(Exception):
     """The notification's signature, time or addressee is wrong: refuse it, store nothing."""
 
@@ -291,6 +225,10 @@ class CannotVerify(Exception):
 
 class Unreadable(Exception):
     """A verified notification that makes no sense to this adapter: it is parked for a person."""
+
+
+class CannotList(Exception):
+    """A list of the PSP cannot be read now, or not to its end: what was yielded before is true, but not all of it."""
 
 
 class Unsupported(Exception):
@@ -326,6 +264,10 @@ class Capabilities:
     """Nobody is called: people tell the outcome, and support records it."""
     readable: bool = True
     """The PSP has a call that tells what became of a payment."""
+    events_kept_seconds: int | None = None
+    """How long the PSP lists its own events for `missed`; None: it has no such list."""
+    payments_listed_after_seconds: int | None = None
+    """How long it may take until `payments` shows what happened; None: the PSP has no such list."""
 
 
 class Provider(Protocol):
@@ -357,6 +299,38 @@ class Provider(Protocol):
         """Carry on a charge after the customer came back (or approved): `returned` is the query they came with.
 
         Idempotent under `key`. What the query says is never believed; the PSP is asked, or told to go on.
+        """
+        ...
+
+    async def rule_out(
+        self, prepared: Prepared, *, key: str, provider_id: str | None, sent_at: datetime | None = None
+    ) -> Outcome:
+        """Make sure that a charge whose outcome is unknown can take no money any more (the technical cancel).
+
+        Idempotent under `key`, which is another than the charge's own (at most 44 characters). A PSP may only repeat
+        its answer under a key: to ask once more after a cancel that came too early takes another key.
+
+        - `Declined`: over, and no money was or will be taken. Its code is `RULED_OUT` where the PSP confirmed the
+          cancellation, else it is the refusal that the charge had met before.
+        - `Approved`: too late, the charge has succeeded and cannot be cancelled.
+        - `Pending`: the PSP took note of the cancel, or still works on the charge, and tells the end by a notification.
+        - `Absent`: nothing was found that could be cancelled, which proves nothing: it may still arrive.
+        - `Unknown`: no answer, or one that proves nothing.
+        """
+        ...
+
+    def missed(self, *, since: datetime, until: datetime | None = None) -> AsyncIterator[Received]:
+        """What the PSP lists as told since then, sent or not: each item has the key and says what its webhook did.
+
+        In no particular order. Raises `CannotList`, always where `events_kept_seconds` is None.
+        """
+        ...
+
+    def payments(self, *, since: datetime, until: datetime) -> AsyncIterator[Seen]:
+        """Every payment and refund that the PSP lists as created from `since` to `until`, ours or not.
+
+        Windows that meet share the second between them. Raises `CannotList`, always where
+        `payments_listed_after_seconds` is None.
         """
         ...
 

@@ -64,6 +64,21 @@ class Manual:
         del key, provider_id, returned
         return outcome_of(prepared)
 
+    async def rule_out(
+        self, prepared: contract.Prepared, *, key: str, provider_id: str | None, sent_at: datetime | None = None
+    ) -> contract.Outcome:
+        """Only a person knows whether the money came."""
+        del key, provider_id, sent_at
+        return outcome_of(prepared)
+
+    def missed(self, *, since: datetime, until: datetime | None = None) -> Never:
+        del since, until
+        raise contract.CannotList("nobody keeps a list of manual payments' events")
+
+    def payments(self, *, since: datetime, until: datetime) -> Never:
+        del since, until
+        raise contract.CannotList("nobody keeps a list of manual payments")
+
     async def verify_webhook(self, headers: Mapping[str, str], body: bytes, *, now: float) -> Never:
         del headers, body, now
         raise contract.Forged("nobody notifies us of manual payments")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Self, TypeVar, assert_never
@@ -17,10 +18,20 @@ from urllib.parse import urlencode
 
 import httpx
 
-from providers import contract, currency, http, paypal_answers, paypal_events, paypal_requests, paypal_signature
+from providers import (
+    contract,
+    currency,
+    http,
+    paypal_answers,
+    paypal_events,
+    paypal_reports,
+    paypal_requests,
+    paypal_signature,
+    ruling_out,
+)
 from providers.contract import NotSentReason, Operation
-from providers.paypal_json import Json, as_object, items, link
-from providers.paypal_orders import target_of
+from providers.paypal_json import Json, as_object, items, link, object_id
+from providers.paypal_orders import is_held, is_untouched, target_of
 from providers.paypal_outcomes import Answer, Ready, Settled
 from providers.paypal_requests import EVENTS, METHODS, ORDERS
 from providers.paypal_session import Session, SignInFailed
@@ -29,6 +40,8 @@ TEST_URL = "https://api-m.sandbox.paypal.com"
 LIVE_URL = "https://api-m.paypal.com"
 REFUNDS = "/v2/payments/refunds"
 PAGES_MAX = 20
+LIST_PAGES_MAX = 200  # a day of a busy account; who needs more asks for a shorter one
+EVENTS_KEPT_SECONDS = 30 * 86_400
 
 T = TypeVar("T")
 
@@ -44,6 +57,8 @@ class PayPal:
         tokenless_methods=frozenset({"e_wallet"}),
         # What orders have; payments have 45 days, and what follows a charge is found in its order without any key.
         key_lifetime_seconds=6 * 3600,
+        events_kept_seconds=EVENTS_KEPT_SECONDS,
+        payments_listed_after_seconds=paypal_reports.LISTED_AFTER_SECONDS,
     )
     credential_fields: ClassVar[frozenset[str]] = frozenset(
         {"client_id", "client_secret", "webhook_age_seconds_max", "webhook_id", "webhook_verification"}
@@ -105,6 +120,28 @@ class PayPal:
         """`returned["token"]` at most says which order to ask for; only one with our reference is taken."""
         order_id = provider_id or paypal_requests.order_id(returned.get("token"))
         return await _in_time(self._carry_on(prepared, order_id, key))
+
+    async def rule_out(
+        self, prepared: contract.Prepared, *, key: str, provider_id: str | None, sent_at: datetime | None = None
+    ) -> contract.Outcome:
+        return await _in_time(self._rule_out(prepared, key, provider_id, sent_at))
+
+    async def missed(self, *, since: datetime, until: datetime | None = None) -> AsyncIterator[contract.Received]:
+        async for event in self._events(paypal_requests.events(since, until), LIST_PAGES_MAX):
+            yield paypal_events.listed(event)
+
+    async def payments(self, *, since: datetime, until: datetime) -> AsyncIterator[contract.Seen]:
+        for page in range(1, LIST_PAGES_MAX + 1):
+            query = urlencode(paypal_reports.query(since, until, page))
+            answer = await self._get(f"{paypal_reports.REPORT}?{query}")
+            if not isinstance(answer, Answer):
+                raise contract.CannotList(answer.reason)
+            entries, pages = paypal_reports.read_page(answer, until)
+            for seen in entries:
+                yield seen
+            if page >= pages:
+                return
+        raise contract.CannotList("too many to list")
 
     async def verify_webhook(self, headers: Mapping[str, str], body: bytes, *, now: float) -> list[contract.Received]:
         await self.notary.verify(headers, body, now=now)
@@ -181,12 +218,49 @@ class PayPal:
         seen = paypal_answers.read_look_up(answer, prepared)
         return settled.otherwise if isinstance(seen, contract.Absent | Ready) else seen
 
+    # --- The technical cancel: void the authorization, or turn the order away from us; then the order alone tells ---
+
+    async def _rule_out(
+        self, prepared: contract.Prepared, key: str, provider_id: str | None, sent_at: datetime | None
+    ) -> contract.Outcome:
+        answer = await self._shown(prepared, provider_id, sent_at)
+        if not isinstance(answer, Answer):
+            return answer
+        before, order = _plain(paypal_answers.read_look_up(answer, prepared)), as_object(answer.body)
+        if isinstance(before, contract.Unknown) and before.reason != "unexpected_status":
+            return before
+        path = f"{ORDERS}/{object_id(order)}"
+        void = target_of(order, Operation.CANCEL) if is_held(order) else None
+        if void is not None:
+            await self._post(void, "", prepared.headers, key)
+        elif is_untouched(order):
+            await self._call("PATCH", path, paypal_requests.build_mark(order), {})
+        else:
+            return ruling_out.settled(before)
+        again = await self._get(path)
+        if not isinstance(again, Answer):
+            return contract.Unknown(reason="look_up_failed", provider_id=object_id(order), trace=again.trace)
+        after = paypal_answers.read_look_up(again, prepared)
+        if isinstance(after, Ready):
+            return contract.Unknown(reason="not_cancelled", provider_id=after.order_id, trace=after.trace)
+        return ruling_out.concluded(before=before, after=after)
+
     # --- Finding out ---
 
     async def _find(
         self, prepared: contract.Prepared, provider_id: str | None, sent_at: datetime | None
     ) -> contract.Outcome | Ready:
-        """A look-up that cannot be made proves nothing about the send."""
+        answer = await self._shown(prepared, provider_id, sent_at)
+        if not isinstance(answer, Answer):
+            return answer
+        if prepared.operation is Operation.REFUND and provider_id:
+            return paypal_answers.read_refund_look_up(answer, prepared)
+        return paypal_answers.read_look_up(answer, prepared)
+
+    async def _shown(
+        self, prepared: contract.Prepared, provider_id: str | None, sent_at: datetime | None
+    ) -> Answer | contract.Unknown | contract.Absent:
+        """The order, or the refund by its id. A look-up that cannot be made proves nothing about the send."""
         path = prepared.path
         if prepared.operation is Operation.CHARGE:
             order_id = provider_id or await self._order_in_events(prepared, sent_at)
@@ -198,28 +272,37 @@ class PayPal:
         answer = await self._get(path)
         if not isinstance(answer, Answer):
             return contract.Unknown(reason="look_up_failed", trace=answer.trace)
-        if path.startswith(REFUNDS):
-            return paypal_answers.read_refund_look_up(answer, prepared)
-        return paypal_answers.read_look_up(answer, prepared)
+        return answer
 
     async def _order_in_events(
         self, prepared: contract.Prepared, sent_at: datetime | None
     ) -> str | contract.Unknown | None:
         """The id of the order that carries our reference, from the events of this account; None: not told yet."""
-        path: str | None = f"{EVENTS}?{urlencode(paypal_requests.window(sent_at))}"
-        for _ in range(PAGES_MAX):
+        try:
+            async with aclosing(self._events(paypal_requests.window(sent_at), PAGES_MAX)) as events:
+                async for event in events:
+                    if order_id := paypal_events.order_of(event, prepared.reference):
+                        return order_id
+        except contract.CannotList as error:
+            return contract.Unknown(reason="look_up_failed", trace=contract.Trace(message=str(error)))
+        return None
+
+    async def _events(self, query: Mapping[str, str], pages_max: int) -> AsyncGenerator[Json]:
+        """Raises `contract.CannotList`."""
+        path: str | None = f"{EVENTS}?{urlencode(query)}"
+        for _ in range(pages_max):
             answer = await self._get(path or "")
-            if not isinstance(answer, Answer) or answer.status != httpx.codes.OK:
-                return contract.Unknown(reason="look_up_failed")
+            if not isinstance(answer, Answer):
+                raise contract.CannotList(answer.reason)
             page = as_object(answer.body)
-            if "events" not in page:
-                return contract.Unknown(reason="look_up_failed")
-            order_ids = (paypal_events.order_of(event, prepared.reference) for event in items(page, "events"))
-            found = next((order_id for order_id in order_ids if order_id), None)
+            if answer.status != httpx.codes.OK or "events" not in page:
+                raise contract.CannotList(f"PayPal does not list its events: HTTP {answer.status}")
+            for event in items(page, "events"):
+                yield event
             path = paypal_requests.next_page(link(page, "next"))
-            if found or path is None:
-                return found
-        return contract.Unknown(reason="too_many_to_look_through")
+            if path is None:
+                return
+        raise contract.CannotList("too many to list")
 
     # --- One call ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -28,8 +29,20 @@ def read(body: bytes) -> contract.Told:
 
 def dedupe_key(headers: Mapping[str, str], body: bytes) -> str:
     """The event's id is the same at every repeat; the transmission's is not, and stands in for what has none."""
-    event_id = text(as_object(parsed(body)), "id")
-    return event_id[:200] if event_id else f"transmission:{headers['paypal-transmission-id'][:100]}"
+    return _event_id(as_object(parsed(body))) or f"transmission:{headers['paypal-transmission-id'][:100]}"
+
+
+def listed(event: Json) -> contract.Received:
+    """An event of PayPal's list: the same id as in its notification. Raises `contract.CannotList`."""
+    event_id = _event_id(event)
+    if event_id is None:
+        raise contract.CannotList("an event without an id")
+    return contract.Received(dedupe_key=event_id, body=json.dumps(event, separators=(",", ":")).encode())
+
+
+def _event_id(event: Json) -> str | None:
+    event_id = text(event, "id")
+    return event_id[:200] if event_id else None
 
 
 def order_of(event: Json, reference: str) -> str | None:

@@ -59,6 +59,18 @@ def target_of(order: Json, operation: Operation) -> str | None:
             return authorization_id and f"/v2/payments/authorizations/{authorization_id}/{verb}"
 
 
+def is_held(order: Json) -> bool:
+    """There is an authorization that can be voided."""
+    return text(_authorization(order), "status") in ("CREATED", "PENDING")
+
+
+def is_untouched(order: Json) -> bool:
+    """Nothing was authorized or taken of it, and it is not over."""
+    given_up = (text(first(order, "purchase_units"), "custom_id") or "").startswith(GIVEN_UP)
+    touched = _payments(order, "captures") or _payments(order, "authorizations")
+    return not (given_up or touched) and text(order, "status") in _OPEN
+
+
 def _charge_in(order: Json, about: About) -> contract.Outcome | Ready:
     unit, asked = first(order, "purchase_units"), as_object(json.loads(about.prepared.body))
     captures, authorization = _payments(order, "captures"), _authorization(order)

@@ -65,22 +65,30 @@ def build_refund(ask: contract.Refund) -> contract.Prepared:
 
 
 def build_mark(order: Json) -> str:
-    """The patch that makes an order nobody's."""
-    unit = first(order, "purchase_units")
+    """The patch that makes an order nobody's. PayPal refuses to take an order against its intent, so it is turned
+    around: a call of ours that is still under way finds the other one.
+    """
+    unit, intent = first(order, "purchase_units"), text(order, "intent")
     path = f"/purchase_units/@reference_id=='{text(unit, 'reference_id') or 'default'}'/custom_id"
     value = f"{GIVEN_UP}{text(unit, 'custom_id') or ''}"[:_TEXT_MAX]
-    return json.dumps([{"op": "replace", "path": path, "value": value}], separators=(",", ":"))
+    patches = [
+        {"op": "replace", "path": "/intent", "value": "CAPTURE" if intent == "AUTHORIZE" else "AUTHORIZE"},
+        {"op": "replace", "path": path, "value": value},
+    ]
+    return json.dumps(patches, separators=(",", ":"))
 
 
 def window(sent_at: datetime | None) -> dict[str, str]:
     """The query for the events around `sent_at`."""
     if sent_at is None:
         return {"page_size": str(PAGE_SIZE)}
-    return {
-        "page_size": str(PAGE_SIZE),
-        "start_time": _timestamp(sent_at - LOOK_BACK),
-        "end_time": _timestamp(sent_at + LOOK_AHEAD),
-    }
+    return events(sent_at - LOOK_BACK, sent_at + LOOK_AHEAD)
+
+
+def events(since: datetime, until: datetime | None) -> dict[str, str]:
+    """The query for the events of a window."""
+    end = {} if until is None else {"end_time": timestamp(until)}
+    return {"page_size": str(PAGE_SIZE), "start_time": timestamp(since)} | end
 
 
 def next_page(href: str | None) -> str | None:
@@ -147,7 +155,7 @@ def _money(ask: contract.Ask) -> dict[str, str]:
     return {"currency_code": ask.currency, "value": currency.PAYPAL.to_text(ask.amount, ask.currency)}
 
 
-def _timestamp(moment: datetime) -> str:
+def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -10,7 +10,7 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self, assert_never
@@ -18,8 +18,9 @@ from typing import Any, ClassVar, Self, assert_never
 import httpx
 import stripe
 
-from providers import contract, currency, http, stripe_answers, stripe_events
+from providers import contract, currency, http, ruling_out, stripe_answers, stripe_events, stripe_lists
 from providers.contract import NotSentReason, Operation
+from providers.stripe_json import Json
 
 VERSION = "2026-10-28.endive"
 BASE_URL = "https://api.stripe.com"
@@ -29,6 +30,8 @@ LOOK_BACK = timedelta(minutes=5)
 LOOK_AHEAD = timedelta(hours=1)
 PAGE_SIZE = 100  # Stripe's largest
 PAGES_MAX = 20
+LIST_PAGES_MAX = 200  # a day of a busy account; who needs more asks for a shorter one
+EVENTS_KEPT_SECONDS = 30 * 86_400
 
 _REFUND_REASONS = frozenset({"duplicate", "fraudulent", "requested_by_customer"})
 
@@ -46,6 +49,8 @@ class Stripe:
         currencies=None,
         tokenless_methods=frozenset(),
         key_lifetime_seconds=24 * 3600,
+        events_kept_seconds=EVENTS_KEPT_SECONDS,
+        payments_listed_after_seconds=0,
     )
     credential_fields: ClassVar[frozenset[str]] = frozenset({"api_key", "ugx_hundredfold", "webhook_secrets"})
 
@@ -84,7 +89,7 @@ class Stripe:
 
     async def send(self, prepared: contract.Prepared, *, key: str) -> contract.Outcome:
         try:
-            answer = await self._call(prepared, prepared.path, json.loads(prepared.body), key=key)
+            answer = await self._post(prepared, prepared.path, json.loads(prepared.body), key=key)
         except http.Unreachable as error:
             return contract.NotSent(reason=NotSentReason.UNREACHABLE, trace=contract.Trace(message=str(error)))
         except http.NoAnswer as error:
@@ -97,7 +102,7 @@ class Stripe:
         path, params = where(prepared, provider_id, sent_at)
         try:
             for _ in range(PAGES_MAX):
-                answer = await self._call(prepared, path, params, key=None)
+                answer = await self._get(path, params, version=prepared.headers["Stripe-Version"])
                 found = stripe_answers.read_look_up(answer, prepared, self.spelling)
                 if not isinstance(found, stripe_answers.MoreAfter):
                     return found
@@ -116,6 +121,49 @@ class Stripe:
     ) -> contract.Outcome:
         return await self.look_up(prepared, provider_id=provider_id)
 
+    async def rule_out(
+        self, prepared: contract.Prepared, *, key: str, provider_id: str | None, sent_at: datetime | None = None
+    ) -> contract.Outcome:
+        before = await self.look_up(prepared, provider_id=provider_id, sent_at=sent_at)
+        path = stripe_answers.cancel_path(before)
+        if path is None:
+            return ruling_out.settled(before)
+        # Stripe repeats under a key what it first answered, also "not in this status": another status, another key.
+        key = f"{key}-{before.trace.provider_status}"
+        after: contract.Outcome
+        try:
+            answer = await self._post(prepared, path, RULE_OUT, key=key)
+            after = stripe_answers.read(answer, prepared, self.spelling)
+        except (http.Unreachable, http.NoAnswer) as error:
+            after = contract.Unknown(reason="no_answer", trace=contract.Trace(message=str(error)))
+        return ruling_out.concluded(before=before, after=after)
+
+    async def missed(self, *, since: datetime, until: datetime | None = None) -> AsyncIterator[contract.Received]:
+        async for event in self._listed(stripe_lists.EVENTS, stripe_lists.events(since, until)):
+            yield stripe_lists.read_event(event, livemode=self.livemode)
+
+    async def payments(self, *, since: datetime, until: datetime) -> AsyncIterator[contract.Seen]:
+        window = stripe_lists.created(since, until)
+        async for payment in self._listed(stripe_lists.PAYMENTS, window | {"expand": ["data.latest_charge"]}):
+            yield stripe_lists.read_payment(payment, self.spelling)
+        async for refund in self._listed(stripe_lists.REFUNDS, window):
+            yield stripe_lists.read_refund(refund, self.spelling)
+
+    async def _listed(self, path: str, params: dict[str, Any]) -> AsyncIterator[Json]:
+        """Every object of a list, newest first. Raises `contract.CannotList`."""
+        for _ in range(LIST_PAGES_MAX):
+            try:
+                answer = await self._get(path, params, version=VERSION)
+            except (http.Unreachable, http.NoAnswer) as error:
+                raise contract.CannotList(str(error)) from error
+            things, last_id = stripe_lists.read_page(answer)
+            for thing in things:
+                yield thing
+            if last_id is None:
+                return
+            params = params | {"starting_after": last_id}
+        raise contract.CannotList("too many to list")
+
     async def verify_webhook(self, headers: Mapping[str, str], body: bytes, *, now: float) -> list[contract.Received]:
         secrets, livemode = self.webhook_secrets, self.livemode
         return [stripe_events.verify(headers, body, secrets=secrets, livemode=livemode, now=now)]
@@ -123,17 +171,18 @@ class Stripe:
     def read_webhook(self, body: bytes) -> contract.Told:
         return stripe_events.read(body, self.spelling)
 
-    async def _call(
-        self, prepared: contract.Prepared, path: str, params: dict[str, Any], *, key: str | None
+    async def _post(
+        self, prepared: contract.Prepared, path: str, params: Mapping[str, Any], *, key: str
     ) -> stripe_answers.Answer:
+        version = prepared.headers["Stripe-Version"]
+        return await self._call("post", path, params, idempotency_key=key, stripe_version=version)
+
+    async def _get(self, path: str, params: Mapping[str, Any], *, version: str) -> stripe_answers.Answer:
+        return await self._call("get", path, params, stripe_version=version)
+
+    async def _call(self, method: str, path: str, params: Mapping[str, Any], **options: str) -> stripe_answers.Answer:
         try:
-            response = await self.client.raw_request_async(
-                "get" if key is None else prepared.method.lower(),
-                path,
-                idempotency_key=key,
-                stripe_version=prepared.headers["Stripe-Version"],
-                **params,
-            )
+            response = await self.client.raw_request_async(method, path, **options, **params)
         except stripe.StripeError as error:
             return stripe_answers.Answer(error.http_status or 0, error.headers or {}, error.json_body)
         except (AttributeError, TypeError, ValueError) as error:  # the SDK stumbles over odd bodies
@@ -184,6 +233,8 @@ def _webhook_secrets(credentials: Mapping[str, object]) -> tuple[str, ...]:
 
 
 # --- Requests ---
+
+RULE_OUT: Mapping[str, Any] = {"cancellation_reason": "abandoned", "expand": ["latest_charge"]}
 
 
 def build_charge(ask: contract.Charge, spelling: currency.Spelling) -> contract.Prepared:

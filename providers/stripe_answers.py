@@ -14,6 +14,7 @@ from providers.contract import DeclineKind, NotSentReason, Operation
 from providers.stripe_json import NOTHING, Json, as_object, inner, object_id, text
 
 _SUCCESS = range(200, 300)
+_UNEXPECTED = "unexpected_status"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,21 @@ def read_look_up(
     return _read_object(found, prepared, spelling, trace)
 
 
+def cancel_path(seen: contract.Outcome) -> str | None:
+    """Where the payment that a look-up has shown can be cancelled; None where it cannot, or was not seen clearly."""
+    provider_id = getattr(seen, "provider_id", None)
+    unclear = isinstance(seen, contract.Unknown) and seen.reason != _UNEXPECTED
+    if provider_id is None or unclear or seen.trace.provider_status not in _UNTOUCHED[Operation.CANCEL]:
+        return None
+    return f"/v1/payment_intents/{provider_id}/cancel"
+
+
 def read_unasked(thing: Json, operation: Operation, trace: contract.Trace) -> contract.Outcome:
     """What an object proves of an operation when nothing is at hand to compare it with."""
     provider_id, status = object_id(thing), text(thing, "status")
     trace = replace(trace, provider_status=status)
     outcome = _READERS[operation](thing, provider_id, status, trace) if provider_id else None
-    return outcome or contract.Unknown(reason="unexpected_status", provider_id=provider_id, trace=trace)
+    return outcome or contract.Unknown(reason=_UNEXPECTED, provider_id=provider_id, trace=trace)
 
 
 def _find(page: Json, prepared: contract.Prepared) -> Json:
@@ -93,7 +103,7 @@ def _read_object(
     if doubt is not None:
         return contract.Unknown(reason=doubt, provider_id=provider_id, trace=trace)
     outcome = _READERS[prepared.operation](thing, provider_id, status, trace)
-    return outcome or contract.Unknown(reason="unexpected_status", provider_id=provider_id, trace=trace)
+    return outcome or contract.Unknown(reason=_UNEXPECTED, provider_id=provider_id, trace=trace)
 
 
 def _doubt(thing: Json, prepared: contract.Prepared, spelling: currency.Spelling) -> str | None:

@@ -44,7 +44,7 @@ def verify(
     event = _parsed(body)
     if event is not NOTHING and event.get("livemode") is not livemode:
         raise contract.Forged("an event of the other mode")
-    return contract.Received(dedupe_key=_event_id(event) or f"sha256:{hashlib.sha256(body).hexdigest()}", body=body)
+    return contract.Received(dedupe_key=event_id(event) or f"sha256:{hashlib.sha256(body).hexdigest()}", body=body)
 
 
 def _signed(header: str) -> tuple[str, list[bytes]]:
@@ -58,9 +58,10 @@ def _signed(header: str) -> tuple[str, list[bytes]]:
     return times[0], [value.encode("utf-8", "replace") for name, value in elements if name == "v1"]
 
 
-def _event_id(event: Json) -> str | None:
-    event_id = object_id(event)
-    return event_id if event_id and len(event_id) <= EVENT_ID_CHARACTERS_MAX else None
+def event_id(event: Json) -> str | None:
+    """What makes an event the same at every repeat, and in Stripe's list of its events."""
+    given = object_id(event)
+    return given if given and len(given) <= EVENT_ID_CHARACTERS_MAX else None
 
 
 def _parsed(body: bytes) -> Json:

@@ -4,17 +4,25 @@ Written from the PSPs' documents, not from our adapters: nothing here imports an
 """
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from starlette.applications import Starlette
 
 from providers.simulator import adyen, adyen_events, paypal, stripe, stripe_events
 
-SIMULATORS: Mapping[str, Callable[[], Starlette]] = {
+
+class Create(Protocol):
+    """Makes one with an empty memory. `clock` counts seconds since the epoch; nothing else in it tells the time."""
+
+    def __call__(self, *, clock: Callable[[], float] = ...) -> Starlette: ...
+
+
+SIMULATORS: Mapping[str, Create] = {
     "adyen": adyen.create,
     "paypal": paypal.create,
     "stripe": stripe.create,
 }
-"""By the name of the PSP's adapter; each call makes one with an empty memory."""
+"""By the name of the PSP's adapter."""
 
 CREDENTIALS: Mapping[str, Mapping[str, object]] = {
     "adyen": {"api_key": "AQEsimulated", "merchant_account": "SimulatedShop", "hmac_keys": [adyen_events.HMAC_KEY]},

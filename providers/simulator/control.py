@@ -16,7 +16,9 @@ from providers.simulator.notifier import Notifier
 
 
 def app(routes: Sequence[BaseRoute], *, faults: Faults, ledger: Ledger, notifier: Notifier) -> Starlette:
-    """The whole simulator. Its `state.notifier` is there for who serves it without lifespan and closes it himself."""
+    """The whole simulator. Its `state` is for who serves it in his own process: he may read the ledger directly, and
+    without lifespan closes the notifier himself.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -27,7 +29,7 @@ def app(routes: Sequence[BaseRoute], *, faults: Faults, ledger: Ledger, notifier
         routes=[*routes, *_fault_routes(faults, notifier), *_webhook_routes(notifier), _ledger_route(ledger)],
         lifespan=lifespan,
     )
-    made.state.notifier = notifier
+    made.state.ledger, made.state.notifier = ledger, notifier
     return made
 
 

@@ -37,9 +37,12 @@ class Notification:
     headers: Headers
     answers: list[int | None] = field(default_factory=list)
     """The status of each post so far; None where there was no answer."""
+    dropped: bool = False
+    """`webhook_drop` kept it from being posted: only the PSP's own list of events tells it."""
 
     def to_json(self) -> Json:
-        return {"id": self.id, "event": self.event, "answers": list(self.answers), "body": self.body.decode()}
+        told: Json = {"id": self.id, "event": self.event, "answers": list(self.answers), "dropped": self.dropped}
+        return told | {"body": self.body.decode()}
 
 
 class Notifier:
@@ -77,7 +80,7 @@ class Notifier:
                 self._held.insert(0, notification)
                 return
             case FaultKind.WEBHOOK_DROP:
-                pass
+                notification.dropped = True
             case FaultKind.WEBHOOK_LATE:
                 assert fault
                 self._start(self._enqueue_late(notification, fault.seconds))

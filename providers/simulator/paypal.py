@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from providers.simulator import control, faults, paypal_objects, paypal_wire
+from providers.simulator import control, faults, paypal_objects, paypal_reports, paypal_wire
 from providers.simulator.faults import Fault, FaultKind, Faults, Reply
 from providers.simulator.ledger import Ledger, References
 from providers.simulator.notifier import Notifier
@@ -44,11 +44,17 @@ def create(
     webhook_id: str = WEBHOOK_ID,
     public_url: str | None = None,
     webhook_url: str | None = None,
+    reporting_delay_seconds: float = 0.0,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """`client` (id, secret) None lets every client in; `public_url` is where a browser reaches the approval page."""
     simulator = Simulator(
-        client=client, webhook_id=webhook_id, public_url=public_url, webhook_url=webhook_url, clock=clock
+        client=client,
+        webhook_id=webhook_id,
+        public_url=public_url,
+        webhook_url=webhook_url,
+        reporting_delay_seconds=reporting_delay_seconds,
+        clock=clock,
     )
     orders, payments = "/v2/checkout/orders", "/v2/payments"
     made = control.app(
@@ -67,6 +73,7 @@ def create(
             simulator.route("GET", f"{payments}/refunds/{{id}}", "look_up", simulator.show_refund),
             simulator.route("GET", EVENTS_PATH, "look_up", simulator.notices.list_events),
             simulator.route("POST", "/v1/notifications/verify-webhook-signature", "verify", simulator.notices.verify),
+            simulator.route("GET", paypal_reports.PATH, "look_up", simulator.report),
             *simulator.notices.routes(),
             *Hosted(simulator.bank).routes(),
             Route("/_simulator/captures/{id}/{what:str}", simulator.settle_capture, methods=["POST"]),
@@ -121,6 +128,7 @@ class Simulator:
     webhook_id: str
     public_url: str | None
     webhook_url: str | None
+    reporting_delay_seconds: float
     clock: Callable[[], float]
     faults: Faults = field(default_factory=Faults)
     ledger: Ledger = field(default_factory=Ledger)
@@ -296,15 +304,7 @@ class Simulator:
         return self._order(order, first=201)
 
     def patch_order(self, call: Call) -> Shown:
-        order = self.bank.order(call.id)
-        if order.status == "COMPLETED":
-            raise Refusal("ORDER_ALREADY_COMPLETED")
-        patches = json.loads(call.raw or b"[]")
-        path = f"/purchase_units/@reference_id=='{order.reference_id}'/custom_id"
-        for patch in patches:
-            if patch.get("path") != path or patch.get("op") not in ("add", "replace"):
-                raise Refusal("NOT_PATCHABLE")
-            order.custom_id = str(patch["value"])
+        self.bank.patch(self.bank.order(call.id), json.loads(call.raw or b"[]"))
         return Shown(lambda: None)
 
     def _order(self, order: Order, first: int = 200) -> Shown:
@@ -355,6 +355,11 @@ class Simulator:
 
     def _refund(self, shown: Refund, status: int) -> Shown:
         return Shown(lambda: paypal_objects.refund(shown, self.notices.api_url), status, status)
+
+    def report(self, call: Call) -> Shown:
+        """Transaction Search, which knows of everything but the last `reporting_delay_seconds`."""
+        body = paypal_reports.listed(self.bank, call.query, refreshed=self.clock() - self.reporting_delay_seconds)
+        return Shown(lambda: body)
 
     # --- What customers, PayPal's people and time do ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TypeVar
@@ -39,12 +39,12 @@ class Order:
     authorizations: list[Authorization] = field(default_factory=list)
     captures: list[Capture] = field(default_factory=list)
     refunds: list[Refund] = field(default_factory=list)
+    references: References = field(init=False)
+    """As it was created, whatever it is renamed to: the oracle loses sight of no order."""
 
-    @property
-    def references(self) -> References:
+    def __post_init__(self) -> None:
         """The merchant's own number is what the invoice begins with."""
-        merchant = (self.invoice_id or "").rpartition(" ")[0]
-        return References(self.custom_id, merchant or None)
+        self.references = References(self.custom_id, (self.invoice_id or "").rpartition(" ")[0] or None)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,7 +87,7 @@ class Refund:
 
     @property
     def references(self) -> References:
-        return References(self.custom_id or self.order.custom_id, self.order.references.merchant)
+        return References(self.custom_id or self.order.references.gateway, self.order.references.merchant)
 
 
 Happening = Callable[[str, "Order | Authorization | Capture | Refund"], None]
@@ -132,6 +132,19 @@ class Bank:
         elif not behaviour.waits_for_capture:
             self._take(order)
         self.orders[order.id] = order
+
+    def patch(self, order: Order, patches: list[Mapping[str, object]]) -> None:
+        """Its name and its intent, all of them or none."""
+        if order.status == "COMPLETED":
+            raise Refusal("ORDER_ALREADY_COMPLETED")
+        name = f"/purchase_units/@reference_id=='{order.reference_id}'/custom_id"
+        if any(patch.get("op") != "replace" or patch.get("path") not in (name, "/intent") for patch in patches):
+            raise Refusal("NOT_PATCHABLE")
+        for patch in patches:
+            if patch["path"] == "/intent":
+                order.intent = str(patch["value"])
+            else:
+                order.custom_id = str(patch["value"])
 
     def decide(self, order: Order, action: str) -> None:
         """The customer leaves PayPal's page: approve, approve with an instrument that will decline, or refuse."""

@@ -21,13 +21,14 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from providers.simulator import control, faults, stripe_objects, stripe_pages, stripe_wire
+from providers.simulator import control, faults, stripe_lists, stripe_objects, stripe_pages, stripe_wire
 from providers.simulator.faults import Fault, FaultKind, Faults, Reply
 from providers.simulator.ledger import Ledger, References
 from providers.simulator.notifier import Notifier
 from providers.simulator.stripe_bank import Bank, new_id
 from providers.simulator.stripe_events import BY_ITSELF, WEBHOOK_SECRET, Cause, Events
 from providers.simulator.stripe_keys import Keys
+from providers.simulator.stripe_lists import EVENT_PARAMS, LIST_PARAMS
 from providers.simulator.stripe_records import Charge, Dispute, Payment, Refund, Subject
 from providers.simulator.stripe_wire import Dialect, Json, Refusal, error_reply, invalid
 
@@ -44,7 +45,6 @@ CANCEL_PARAMS = frozenset({"cancellation_reason", "expand"})
 REFUND_PARAMS = frozenset({"amount", "charge", "expand", "metadata", "payment_intent", "reason"})
 DISPUTE_PARAMS = frozenset({"evidence", "expand", "metadata", "submit"})
 RETRIEVE_PARAMS = frozenset({"client_secret", "expand"})
-LIST_PARAMS = frozenset({"charge", "created", "customer", "expand", "limit", "payment_intent", "starting_after"})
 
 CANCEL_REASONS = ("", "requested_by_customer", "duplicate", "fraudulent", "abandoned")
 REFUND_REASONS = ("", "requested_by_customer", "duplicate", "fraudulent")
@@ -76,6 +76,7 @@ def create(
             simulator.get("/v1/disputes/{id}", RETRIEVE_PARAMS, simulator.show_dispute),
             simulator.post("/v1/disputes/{id}", "dispute", DISPUTE_PARAMS, simulator.respond),
             simulator.post("/v1/disputes/{id}/close", "dispute", frozenset({"expand"}), simulator.close_dispute),
+            simulator.get("/v1/events", EVENT_PARAMS, simulator.list_events),
             Route("/3d_secure_2/hosted/{id}", simulator.hosted_page, methods=["GET"]),
             Route("/3d_secure_2/hosted/{id}", simulator.leave_hosted_page, methods=["POST"]),
             Route("/_simulator/payments/{id}/settle", simulator.settle_payment, methods=["POST"]),
@@ -283,13 +284,7 @@ class Simulator:
         return self._shown(self.bank.payment(call.id), call)
 
     def list_payments(self, call: Call) -> Json:
-        created = stripe_wire.mapping(call.params, "created")
-        found = [payment for payment in self.bank.payments.values() if stripe_wire.within(payment.created, created)]
-        expand = "data.latest_charge" in stripe_wire.expanded(call.params)
-        shown = [
-            stripe_objects.payment(payment, base_url=call.base_url, expand_charge=expand) for payment in reversed(found)
-        ]
-        return stripe_wire.page("/v1/payment_intents", shown, call.params)
+        return stripe_lists.payments(self.bank, call.params, call.base_url)
 
     def _shown(self, payment: Payment, call: Call) -> Json:
         expand = "latest_charge" in stripe_wire.expanded(call.params)
@@ -315,13 +310,7 @@ class Simulator:
         return stripe_objects.refund(self.bank.refund(call.id))
 
     def list_refunds(self, call: Call) -> Json:
-        payment_id, charge_id = (stripe_wire.text(call.params, name) for name in ("payment_intent", "charge"))
-
-        def wanted(refund: Refund) -> bool:
-            return payment_id in ("", refund.payment.id) and charge_id in ("", refund.charge.id)
-
-        found = [stripe_objects.refund(refund) for refund in reversed(self.bank.refunds.values()) if wanted(refund)]
-        return stripe_wire.page("/v1/refunds", found, call.params)
+        return stripe_lists.refunds(self.bank, call.params)
 
     # --- Disputes ---
 
@@ -329,13 +318,10 @@ class Simulator:
         return stripe_objects.dispute(self.bank.dispute(call.id))
 
     def list_disputes(self, call: Call) -> Json:
-        payment_id, charge_id = (stripe_wire.text(call.params, name) for name in ("payment_intent", "charge"))
+        return stripe_lists.disputes(self.bank, call.params)
 
-        def wanted(dispute: Dispute) -> bool:
-            return payment_id in ("", dispute.payment.id) and charge_id in ("", dispute.charge.id)
-
-        found = [stripe_objects.dispute(one) for one in reversed(self.bank.disputes.values()) if wanted(one)]
-        return stripe_wire.page("/v1/disputes", found, call.params)
+    def list_events(self, call: Call) -> Json:
+        return stripe_lists.events(self.events.told, call.params)
 
     def respond(self, call: Call) -> Json:
         evidence = stripe_wire.mapping(call.params, "evidence")

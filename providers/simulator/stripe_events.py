@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import secrets
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +17,7 @@ from providers.simulator.stripe_wire import Json
 
 API_VERSION = "2026-10-28.endive"  # the account's, whatever version a request asks for
 WEBHOOK_SECRET = "whsec_simulated"
+KEPT_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Events:
     secret: str
     clock: Callable[[], float]
     cause: Cause = field(default=BY_ITSELF)
+    told: deque[Json] = field(default_factory=lambda: deque(maxlen=KEPT_MAX))
+    """What `GET /v1/events` lists, oldest first."""
 
     def announce(self, event_type: str, subject: Json, references: References) -> None:
         event_id = f"evt_3{secrets.token_hex(12)}"
@@ -49,6 +53,7 @@ class Events:
             "request": {"id": self.cause.request_id, "idempotency_key": self.cause.idempotency_key},
             "type": event_type,
         }
+        self.told.append(event)
         body = json.dumps(event, indent=2).encode()
         headers = partial(signed, body, self.secret)
         self.notifier.notify(body, headers, event_id=event_id, event=event_type, references=references)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -103,3 +104,18 @@ class TestWithoutAFarEnd:
 
         assert isinstance(told[0], outcome)
         assert all(one == told[0] for one in told)
+
+    async def test_no_charge_is_ruled_out_before_a_person_says_so(self, adapter: contract.Provider) -> None:
+        prepared = adapter.prepare(a_charge("", "at_1"))
+
+        assert isinstance(await adapter.rule_out(prepared, key="k2", provider_id=None), contract.Pending)
+
+    async def test_it_keeps_no_lists(self, adapter: contract.Provider) -> None:
+        noon = datetime(2026, 11, 20, 12, tzinfo=UTC)
+
+        assert adapter.capabilities.events_kept_seconds is None
+        assert adapter.capabilities.payments_listed_after_seconds is None
+        with pytest.raises(contract.CannotList):
+            adapter.missed(since=noon)
+        with pytest.raises(contract.CannotList):
+            adapter.payments(since=noon, until=noon)

@@ -112,6 +112,15 @@ async def test_they_misbehave_as_ordered(post: Post, kind: FaultKind, arrived: s
     assert await post.bodies() == arrived
 
 
+async def test_what_was_dropped_is_remembered_as_dropped(post: Post) -> None:
+    post.order(FaultKind.WEBHOOK_DROP, event="thing.b")
+    post.notify("a", "b")
+    await post.bodies()
+
+    told = (await post.remembered())["notifications"]
+    assert [(one["id"], one["dropped"], one["answers"]) for one in told] == [("a", False, [204]), ("b", True, [])]
+
+
 async def test_reordering_many_turns_them_round(post: Post) -> None:
     post.order(FaultKind.WEBHOOK_REORDER, times=2)
     post.notify("a", "b", "c")

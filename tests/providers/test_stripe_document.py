@@ -108,6 +108,8 @@ async def exchange(line: Line) -> list[httpx.Response]:
     await call("GET", "/v1/refunds", payment_intent=sale["id"])
     await call("GET", f"/v1/payment_intents/{sale['id']}")
     await call("GET", "/v1/payment_intents", limit=3)
+    window: dict[str, str | int] = {"types[0]": "payment_intent.succeeded", "created[gte]": 1}
+    await call("GET", "/v1/events", **window)
     await call("GET", "/v1/payment_intents/pi_nobody")
     await call("GET", f"/v1/charges/{held['latest_charge']}")
     await charge("pm_usBankAccount_success")

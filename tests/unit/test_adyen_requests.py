@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from providers import adyen, contract, http
+from providers import adyen, adyen_requests, contract, http
 from providers.contract import Operation, Unknown
 
 NOWHERE = http.Doorway(transport=httpx.MockTransport(lambda _request: httpx.Response(500)))
@@ -159,6 +159,19 @@ class TestModifications:
 
         assert prepared.path.endswith("/v71/cancels")
         assert json.loads(prepared.body)["paymentReference"] == "pg1_a_b-hold"
+
+    @pytest.mark.parametrize("capture", [True, False])
+    def test_a_technical_cancel_names_the_charge_as_it_was_sent_and_goes_where_it_went(self, *, capture: bool) -> None:
+        charge = opened(livemode=True, live_prefix="1797-Shop").prepare(a_charge(capture=capture))
+        prepared = adyen_requests.build_rule_out(charge)
+
+        assert prepared.path == "https://1797-Shop-checkout-live.adyenpayments.com/checkout/v71/cancels"
+        assert (prepared.operation, prepared.reference) == (Operation.CANCEL, "at_1")
+        assert json.loads(prepared.body) == {
+            "merchantAccount": "TestMerchant",
+            "paymentReference": json.loads(charge.body)["reference"],
+            "reference": "at_1",
+        }
 
     @pytest.mark.parametrize(
         ("reason", "theirs"),

@@ -278,8 +278,6 @@ class TestModifications:
             ("CAPTURE_FAILED", "true", Operation.CAPTURE, "capture_failed"),
             ("CANCELLATION", "true", Operation.CANCEL, None),
             ("CANCELLATION", "false", Operation.CANCEL, "cancel_refused"),
-            ("TECHNICAL_CANCEL", "true", Operation.CANCEL, None),
-            ("TECHNICAL_CANCEL", "false", Operation.CANCEL, "cancel_refused"),
             ("REFUND", "true", Operation.REFUND, None),
             ("REFUND", "false", Operation.REFUND, "refund_refused"),
             ("REFUND_FAILED", "true", Operation.REFUND, "refund_failed"),
@@ -302,6 +300,16 @@ class TestModifications:
             assert isinstance(told.outcome, Declined)
             assert (told.outcome.code, told.outcome.may_fail_over) == (code, False)
         assert told.amount == (None if operation is Operation.CANCEL else Decimal("10.99"))
+
+    @pytest.mark.parametrize(("success", "outcome"), [("true", Approved), ("false", Declined)])
+    def test_a_technical_cancel_names_the_charge_it_is_of(self, success: str, outcome: type[contract.Outcome]) -> None:
+        told = read("TECHNICAL_CANCEL", success=success, merchantReference="at_1-hold")
+
+        assert isinstance(told, AttemptTold)
+        assert (told.operation, told.reference, told.ask) == (Operation.CANCEL, "at_1", False)
+        assert (told.provider_transaction_id, told.provider_id) == (PAYMENT, MODIFICATION)
+        assert isinstance(told.outcome, outcome)
+        assert told.amount is None
 
     def test_a_refund_that_waits_for_the_capture_is_pending(self) -> None:
         told = read("POSTPONED_REFUND")

@@ -194,3 +194,16 @@ def test_an_event_is_the_same_at_every_repeat() -> None:
 
     assert paypal_events.dedupe_key(headers, event("X", {})) == "WH-1"
     assert paypal_events.dedupe_key(headers, b"{}") == "transmission:t-1"
+
+
+class TestTheListOfEvents:
+    def test_one_has_the_key_and_the_meaning_of_its_notification(self) -> None:
+        posted = event("PAYMENT.CAPTURE.COMPLETED", CAPTURE)
+        listed = paypal_events.listed(json.loads(posted))
+
+        assert listed.dedupe_key == paypal_events.dedupe_key({"paypal-transmission-id": "t-1"}, posted) == "WH-1"
+        assert paypal_events.read(listed.body) == paypal_events.read(posted)
+
+    def test_one_without_an_id_is_not_passed_over(self) -> None:
+        with pytest.raises(contract.CannotList):
+            paypal_events.listed({"event_type": "PAYMENT.CAPTURE.COMPLETED", "resource": CAPTURE})

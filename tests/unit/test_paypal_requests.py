@@ -169,15 +169,19 @@ class TestWhatFollows:
                 contract.Cancel(reference="cn_1", **{**self.target, "provider_transaction_id": order})
             )
 
-    def test_an_order_given_up_is_marked(self) -> None:
-        order = {"purchase_units": [{"reference_id": "default", "custom_id": "at_1"}]}
+    @pytest.mark.parametrize(("intent", "turned"), [("CAPTURE", "AUTHORIZE"), ("AUTHORIZE", "CAPTURE")])
+    def test_an_order_given_up_is_marked_and_turned_away_from_what_we_would_ask_of_it(
+        self, intent: str, turned: str
+    ) -> None:
+        order = {"intent": intent, "purchase_units": [{"reference_id": "default", "custom_id": "at_1"}]}
 
         assert json.loads(paypal_requests.build_mark(order)) == [
+            {"op": "replace", "path": "/intent", "value": turned},
             {
                 "op": "replace",
                 "path": "/purchase_units/@reference_id=='default'/custom_id",
                 "value": "given-up.at_1",
-            }
+            },
         ]
 
 

@@ -16,6 +16,8 @@ from uuid import UUID
 import asyncpg
 from pydantic_core import to_json
 
+from db import failpoints
+
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 
 
@@ -39,6 +41,10 @@ POOL_MAX = 20
 """Connections of one pool: none is held during a PSP call, so few serve many."""
 ACQUIRE_SECONDS = 2.0
 """How long a request waits for a connection before it is answered 503."""
+ANSWER_SECONDS = 6.0
+"""How long an answer is waited for. The server's own `statement_timeout` comes first, where there is a server."""
+RELEASE_SECONDS = 1.0
+"""How long a statement that was given up may take to end before its connection is thrown away."""
 _SETTINGS = {
     "application_name": "paygate",
     "statement_timeout": "5s",
@@ -85,9 +91,11 @@ class Database:
                 max_size=pool_max,
                 max_inactive_connection_lifetime=30.0,
                 max_queries=1_000_000,
+                connection_class=_Session,
                 init=_prepare_connection,
                 reset=_no_reset,
                 timeout=5.0,
+                command_timeout=ANSWER_SECONDS,
                 server_settings=_SETTINGS | {"role": role.value},
             )
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
@@ -118,8 +126,7 @@ class Database:
         async with self._connection() as connection:
             with _Translated():
                 # One round trip: a UUID's text holds nothing that SQL could read as more than a value.
-                await connection.execute(f"BEGIN; SET LOCAL app.current_partner_id = '{partner_id}'")
-                async with _finished(connection):
+                async with _begun(connection, f"BEGIN; SET LOCAL app.current_partner_id = '{partner_id}'"):
                     yield connection
 
     @asynccontextmanager
@@ -127,12 +134,12 @@ class Database:
         """A transaction with no partner: it sees what the role's own policies show (nothing, for `paygate_app`)."""
         async with self._connection() as connection:
             with _Translated():
-                await connection.execute("BEGIN")
-                async with _finished(connection):
+                async with _begun(connection, "BEGIN"):
                     yield connection
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[Connection]:
+        await failpoints.reach("acquiring")
         try:
             async with asyncio.timeout(ACQUIRE_SECONDS):  # asyncpg's own timeout costs a task for each acquire
                 connection = await self._pool.acquire()
@@ -145,7 +152,7 @@ class Database:
 
     async def _release(self, connection: Connection) -> None:
         try:
-            await self._pool.release(connection, timeout=5)
+            await self._pool.release(connection, timeout=RELEASE_SECONDS)
         except (*_BROKEN, TimeoutError):  # it was broken before: the pool replaces it
             return
 
@@ -163,15 +170,59 @@ class _Translated:
             raise CommitUncertain(type(error).__name__) from error
 
 
+class _Session(asyncpg.Connection):
+    """A connection whose every statement lies between two failpoints."""
+
+    __slots__ = ()
+
+    async def execute(self, query: str, *args: object, **options: Any) -> str:
+        await failpoints.reach("sending")
+        status = await super().execute(query, *args, **options)
+        await failpoints.reach("answered")
+        return status
+
+    async def fetch(self, query: str, *args: object, **options: Any) -> list[Any]:
+        await failpoints.reach("sending")
+        rows: list[Any] = await super().fetch(query, *args, **options)
+        await failpoints.reach("answered")
+        return rows
+
+    async def fetchrow(self, query: str, *args: object, **options: Any) -> Any:
+        await failpoints.reach("sending")
+        row = await super().fetchrow(query, *args, **options)
+        await failpoints.reach("answered")
+        return row
+
+    async def fetchval(self, query: str, *args: object, **options: Any) -> Any:
+        await failpoints.reach("sending")
+        value = await super().fetchval(query, *args, **options)
+        await failpoints.reach("answered")
+        return value
+
+
 @asynccontextmanager
-async def _finished(connection: Connection) -> AsyncIterator[None]:
+async def _begun(connection: Connection, begin: str) -> AsyncIterator[None]:
+    await _begin(connection, begin)
     try:
         yield
     except BaseException:
         if not connection.is_closed():
-            await connection.execute("ROLLBACK")
+            await _rollback(connection)
         raise
+    await _commit(connection)
+
+
+# One function each: a failpoint bears its name.
+async def _begin(connection: Connection, begin: str) -> None:
+    await connection.execute(begin)
+
+
+async def _commit(connection: Connection) -> None:
     await connection.execute("COMMIT")
+
+
+async def _rollback(connection: Connection) -> None:
+    await connection.execute("ROLLBACK")
 
 
 async def _prepare_connection(connection: asyncpg.Connection[asyncpg.Record]) -> None:

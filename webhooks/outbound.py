@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from functools import partial
 from uuid import UUID
 
-from db import endpoints, ids, outbox
+from db import endpoints, failpoints, ids, outbox
 from db.database import CommitUncertain, Connection, Database, Unavailable
 from db.outbox import ClaimedDelivery, Result
 from db.records import DeliveryState, Endpoint, PublishedEvent
@@ -107,6 +107,7 @@ class Deliverer:
             await _cancel(waker, *self._tries)
 
     async def _turn(self) -> None:
+        await failpoints.reach("turn")
         self._awake.clear()
         free = self._limits.in_flight_max - len(self._tries)
         results = tuple(self._results)
@@ -246,7 +247,10 @@ class Deliverer:
             "webhook-timestamp": str(timestamp),
             "webhook-signature": signing.sign(secrets, message_id, timestamp, body),
         }
-        return await self._poster.post(delivery.url, headers, body)
+        await failpoints.reach("post.sending")
+        answer = await self._poster.post(delivery.url, headers, body)
+        await failpoints.reach("post.answered")
+        return answer
 
 
 def conclude(

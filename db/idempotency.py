@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from db import shapes
 from db.database import Connection
-from db.records import IdempotencyKey, Scope
+from db.records import Scope
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyKey:
+    key: str
+    fingerprint: bytes
+    transaction_id: UUID | None
+    refund_id: UUID | None
+    attempt_id: UUID | None
+    response_status: int | None
+    response_body: str | None
+    response_sealed: bytes | None
+    lease_left_seconds: float | None
+    """For how long somebody still works on its attempt."""
+
 
 _STORED = tuple(name for name in IdempotencyKey.__slots__ if name != "lease_left_seconds")
 

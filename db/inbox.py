@@ -5,7 +5,7 @@ received ─► applied | ignored | parked (for a person)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from db import ids, shapes
@@ -34,17 +34,18 @@ async def store(
     )
 
 
-async def take_due(connection: Connection, limit: int) -> list[ProviderEvent]:
-    """Events to apply now, oldest first, as the worker.
+async def take_due(connection: Connection, limit: int, *, busy: Sequence[UUID] = ()) -> list[ProviderEvent]:
+    """Events to apply now, oldest first, as the worker; of the accounts that are not `busy`.
 
     Each try is counted before it is made, and sets the next one: what kills its process waits its turn.
     """
     rows = await connection.fetch(
         f"UPDATE provider_events SET tries = tries + 1, next_try_at = now() + make_interval(secs => {_TRIES_SECONDS})"
         " WHERE id IN (SELECT id FROM provider_events WHERE state = 'received' AND next_try_at <= now()"
-        "              ORDER BY next_try_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)"
+        "              AND account_id <> ALL ($2) ORDER BY next_try_at, id LIMIT $1 FOR UPDATE SKIP LOCKED)"
         f" RETURNING {_EVENT}",
         limit,
+        busy,
     )
     return sorted((shapes.read(ProviderEvent, row) for row in rows), key=lambda event: event.id)
 

@@ -50,6 +50,7 @@ class AttemptOperation(StrEnum):
     CAPTURE = "capture"
     CANCEL = "cancel"
     REFUND = "refund"
+    COMPENSATE = "compensate"
 
 
 class AttemptState(StrEnum):
@@ -92,6 +93,19 @@ class TransactionEventType(StrEnum):
     DISPUTE_WON = "dispute_won"
     DISPUTE_LOST = "dispute_lost"
     REVIEW_REQUESTED = "review_requested"
+    LATE_SUCCESS_FOUND = "late_success_found"
+    COMPENSATION_PROCESSING = "compensation_processing"
+    COMPENSATION_FAILED = "compensation_failed"
+    DUPLICATE_COMPENSATED = "duplicate_compensated"
+    REVIEW_RESOLVED = "review_resolved"
+
+
+class ReviewReason(StrEnum):
+    """Why a person must look. Silence ends by itself where the PSP speaks after all; the others are for people."""
+
+    SILENCE = "silence"
+    CONTRADICTION = "contradiction"
+    COMPENSATION = "compensation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +157,7 @@ class Transaction:
     next_action: Mapping[str, Any] | None = None
     next_check_at: datetime | None = None
     needs_review: bool = False
+    review_reason: ReviewReason | None = None
     customer_id: UUID | None = None
     customer_email: str | None = None
     customer_name: str | None = None
@@ -211,6 +226,8 @@ class Attempt:
     provider_id: str | None = None
     outcome: Mapping[str, Any] | None = None
     routing: Mapping[str, Any] | None = None
+    compensates: UUID | None = None
+    """The late success that this attempt gives back."""
     created_at: datetime
     updated_at: datetime
     finished_at: datetime | None = None
@@ -381,17 +398,3 @@ class AuditLog:
     request_id: str | None
     changes: Mapping[str, Any]
     created_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdempotencyKey:
-    key: str
-    fingerprint: bytes
-    transaction_id: UUID | None
-    refund_id: UUID | None
-    attempt_id: UUID | None
-    response_status: int | None
-    response_body: str | None
-    response_sealed: bytes | None
-    lease_left_seconds: float | None
-    """For how long somebody still works on its attempt."""

@@ -50,6 +50,7 @@ transactions = Table(
     Column("provider_account_id", Uuid),
     Column("customer_id", Uuid),
     Column("needs_review", Boolean),
+    Column("review_reason", Text),
     Column("next_action", JSONB),
     Column("metadata", JSONB),
     *(Column(name, Text) for name in _TEXTS),

@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Entry] = {
     "keys": Entry("gateway.cli_operators:keys", "Create, list, rotate, revoke a partner's API keys."),
     "secrets": Entry("gateway.cli_operators:secrets", "Show and reseal what the secret keys protect."),
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),
+    "reviews": Entry("gateway.cli_reviews:commands", "List, show, resolve what recovery could not settle."),
     "accounts": Entry("gateway.cli_operators:accounts", "Add, change, list, disable accounts at PSPs."),
 }
 

@@ -70,6 +70,8 @@ async def _decide(transaction: UUID, refund: UUID | None, note: str, *, approved
             raise click.ClickException("there is no such transaction with an open attempt") from None
         except offline.NotOffline:
             raise click.ClickException("a PSP decides this payment, not a person") from None
+        except offline.Busy:
+            raise click.ClickException("it is being looked into at this moment: try again in a minute") from None
         except offline.NothingOpen:
             raise click.ClickException("there is nothing to decide: it has its outcome already") from None
     told = after.transaction if after.refund is None else after.refund

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
+import httpx
 from async_lru import alru_cache
 
-from db import currencies, ids, provider_accounts
+from db import currencies, failpoints, ids, provider_accounts
 from db.currencies import Currency
 from db.database import Connection, Database, Role
 from db.provider_accounts import ProviderAccount
@@ -156,12 +157,16 @@ class Runtime:
         if count and self.wake_deliverer is not None:
             self.wake_deliverer()
 
-    async def carry_out(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run to the end even if the caller goes away: what was begun at a PSP is always written down."""
-        task = asyncio.ensure_future(work)
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Work that goes on by itself; `drain` waits for it."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return task
+
+    async def carry_out(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run to the end even if the caller goes away: what was begun at a PSP is always written down."""
+        return await asyncio.shield(self.begin(work))
 
     async def drain(self, seconds: float) -> None:
         """Wait for what is under way, at most `seconds`; what is left is settled by recovery."""
@@ -169,12 +174,22 @@ class Runtime:
             await asyncio.wait(self._tasks, timeout=seconds)
 
 
+class _Doorway(Doorway):
+    """Every exchange with a PSP lies between two failpoints."""
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        await failpoints.reach("psp.sending")
+        response = await super().send(request)
+        await failpoints.reach("psp.answered")
+        return response
+
+
 @asynccontextmanager
 async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
     """A runtime under one database role, closed in order at the end. Raises `db.database.Unavailable`."""
     database = await Database.open(settings.database_url, role)
     vault = Vault(settings.secret_keys)
-    doorway = Doorway(observe=telemetry.psp_exchanged)
+    doorway = _Doorway(observe=telemetry.psp_exchanged)
     try:
         async with database.as_system() as connection:
             known = await currencies.all_currencies(connection)

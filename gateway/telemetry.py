@@ -34,6 +34,10 @@ psp_calls = Counter(
 transactions = Counter("paygate_transactions_total", "Transactions by the status they reached", ["status"])
 replays = Counter("paygate_idempotent_replays_total", "Answers given from an idempotency key")
 recoveries = Counter("paygate_recoveries_total", "Attempts settled by recovery", ["outcome"])
+late_successes = Counter(
+    "paygate_late_successes_total", "Charges that took money after they were over, and were given back", ["provider"]
+)
+breaches = Gauge("paygate_invariant_breaches", "Open findings of the watchdog and the reconciler", ["kind"])
 reviews_open = Gauge("paygate_reviews_open", "Transactions that need a human")
 notifications = Counter("paygate_notifications_total", "PSP notifications as they came in", ["provider", "outcome"])
 notifications_open = Gauge("paygate_notifications_open", "Notifications not applied", ["provider", "state"])

@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from db import idempotency, ids, inbox, outbox, partitions, transactions
+from db import failpoints, idempotency, ids, inbox, outbox, partitions, transactions
 from db.database import CommitUncertain, Role, Unavailable
 from db.outbox import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
@@ -17,13 +17,17 @@ from gateway import doctor, listener, metrics, runtime, telemetry
 from gateway.api.webhooks import endpoint_body
 from gateway.config import Settings
 from gateway.runtime import Runtime
-from gateway.transactions import followups, provider_events, recovery, representation
+from gateway.transactions import followups, gaps, provider_events, reconciler, recovery, representation, watchdog
+from gateway.transactions.lanes import Lanes
 from webhooks.outbound import Deliverer
 from webhooks.posting import Poster
 
 RESOLVE_SECONDS = 1.0
 EXPIRE_SECONDS = 3.0
 NOTIFIED_SECONDS = 1.0
+GAPS_SECONDS = 10.0
+RECONCILE_SECONDS = 10.0
+WATCH_SECONDS = 60.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0
 MONTHS_AHEAD = 3
@@ -44,13 +48,27 @@ async def work(opened: Runtime, delivering: Deliverer, stop: asyncio.Event) -> N
     async with asyncio.TaskGroup() as group:
         group.create_task(delivering.run(stop))
         group.create_task(_apply_notifications(opened, stop))
-        for job, seconds in (
-            (recovery.resolve_due, RESOLVE_SECONDS),
-            (followups.expire_due, EXPIRE_SECONDS),
-            (_gauge, GAUGE_SECONDS),
-            (_keep_house, HOUSE_SECONDS),
-        ):
+        for job, seconds in jobs():
             group.create_task(_every(seconds, job, opened, stop))
+
+
+def jobs() -> tuple[tuple[Job, float], ...]:
+    """What is done again and again, and the seconds between two rounds."""
+    lanes = Lanes()
+
+    async def resolve(runtime: Runtime) -> None:
+        await recovery.begin_due(runtime, lanes)
+
+    return (
+        (resolve, RESOLVE_SECONDS),
+        (followups.expire_due, EXPIRE_SECONDS),
+        (gaps.fill_due, GAPS_SECONDS),
+        (reconciler.reconcile_due, RECONCILE_SECONDS),
+        (recovery.flag_overdue, WATCH_SECONDS),
+        (watchdog.Rounds().watch, WATCH_SECONDS),
+        (_gauge, GAUGE_SECONDS),
+        (_keep_house, HOUSE_SECONDS),
+    )
 
 
 async def serve(settings: Settings) -> None:
@@ -84,6 +102,7 @@ async def _every(
         if awake is not None:
             awake.clear()
         try:
+            await failpoints.reach(f"round.{job.__qualname__.rpartition('.')[2].strip('_')}")
             await job(opened)
         except (Unavailable, CommitUncertain) as loss:
             telemetry.log("database lost", level=logging.WARNING, reason=type(loss).__name__)
@@ -96,9 +115,10 @@ async def _every(
 
 async def _apply_notifications(opened: Runtime, stop: asyncio.Event) -> None:
     """At once where this process stores them too, else by looking every second."""
+    lanes = Lanes()
 
     async def apply(runtime: Runtime) -> None:
-        while await provider_events.apply_due(runtime) == provider_events.BATCH:
+        while await provider_events.begin_due(runtime, lanes) == provider_events.BATCH:
             pass
 
     async def wake() -> None:

@@ -13,6 +13,11 @@ from db import embedded, schema
 from tests.house import House
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--failpoints", choices=("slice", "whole"), default="slice", help="how much of the matrix")
+    parser.addoption("--failpoints-report", metavar="PATH", help="write what the matrix counted, as JSON")
+
+
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
     """One server for the whole run: the same PostgreSQL the demo runs."""
@@ -33,7 +38,7 @@ async def template(postgres: embedded.Server) -> str:
 @pytest.fixture
 async def database_url(postgres: embedded.Server, template: str) -> AsyncIterator[str]:
     """A fresh database of the schema's owner, gone after the test."""
-    async with _cloned(postgres, template) as url:
+    async with cloned(postgres, template) as url:
         yield url
 
 
@@ -48,13 +53,13 @@ async def house(database_url: str) -> AsyncIterator[House]:
 @pytest.fixture(scope="module")
 async def shared_house(postgres: embedded.Server, template: str) -> AsyncIterator[House]:
     """One for all tests of a file that do not need an empty one; the money is counted after the last."""
-    async with _cloned(postgres, template) as url, House.opened(url) as opened:
+    async with cloned(postgres, template) as url, House.opened(url) as opened:
         yield opened
         await opened.check_invariants()
 
 
 @asynccontextmanager
-async def _cloned(postgres: embedded.Server, template: str) -> AsyncIterator[str]:
+async def cloned(postgres: embedded.Server, template: str) -> AsyncIterator[str]:
     name = f"test_{secrets.token_hex(6)}"
     async with _owner(postgres) as owner:
         await owner.execute(f"CREATE DATABASE {name} TEMPLATE {template}")

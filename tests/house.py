@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db import ids
 from db.database import Database, Role
@@ -30,6 +31,7 @@ from gateway.app import create_app
 from gateway.config import Settings
 from gateway.runtime import Runtime
 from providers.simulator import CREDENTIALS, SIMULATORS
+from providers.simulator.notifier import Notifier
 from tests import invariants
 
 Json = dict[str, Any]
@@ -38,6 +40,10 @@ WAIT_SECONDS = 20.0
 TLS = ssl.create_default_context()
 """One for all clients, though nothing here uses it: each httpx client would read every certificate anew."""
 ALL_SCOPES = ("transactions:read", "transactions:write", "refunds:write", "webhooks:write")
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def new_key() -> str:
@@ -122,10 +128,14 @@ class House:
     runtime: Runtime
     background: Runtime
     """The worker's."""
+    app: ASGIApp
+    """What answers at `base_url`."""
     desk: partners.Desk
     owner: asyncpg.Connection[asyncpg.Record]
     """The database as its owner, past every policy: for looking, not for acting."""
     simulators: Mapping[str, str]
+    notifiers: Mapping[str, Notifier]
+    """What each simulator has to tell us."""
     receiver: Receiver
     receiver_url: str
     http: httpx.AsyncClient
@@ -137,7 +147,13 @@ class House:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, database_url: str, **settings: Any) -> AsyncIterator[House]:
+    async def opened(
+        cls, database_url: str, *, working: bool = True, clock: Callable[[], datetime] = utc_now, **settings: Any
+    ) -> AsyncIterator[House]:
+        """`working`: the worker's loops run; else the test calls its jobs by itself, with `background`.
+
+        `clock`: everybody's but the database's.
+        """
         listening = listener.bind("127.0.0.1", 0)
         told = Settings(
             database_url=database_url,
@@ -147,26 +163,34 @@ class House:
             **{"lease_seconds": 30, "shutdown_seconds": 5} | settings,
         )
         async with AsyncExitStack() as stack:
-            simulators = {name: await _simulated(stack, create()) for name, create in SIMULATORS.items()}
+            apps = {name: create(clock=lambda: clock().timestamp()) for name, create in SIMULATORS.items()}
+            simulators = {name: await _simulated(stack, app) for name, app in apps.items()}
             receiver = Receiver()
             receiver_url = await serve(stack, receiver.app)
-            api, background = await _running(stack, told)
+            api, background = await _running(stack, told, working=working, clock=clock)
             operators = await Database.open(database_url, Role.OPERATOR)
             stack.push_async_callback(operators.close)
             owner = await asyncpg.connect(database_url)
             stack.push_async_callback(owner.close)
             house = cls(
-                base_url=await serve(stack, create_app(api), listening),
+                base_url=f"http://127.0.0.1:{told.port}",
                 runtime=api,
                 background=background,
+                app=create_app(api),
                 desk=partners.Desk(operators, api.vault, "operator:test"),
                 owner=owner,
                 simulators=simulators,
+                notifiers={name: app.state.notifier for name, app in apps.items()},
                 receiver=receiver,
                 receiver_url=receiver_url,
                 http=await stack.enter_async_context(httpx.AsyncClient(timeout=60, verify=TLS)),
                 stack=stack,
             )
+
+            async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+                await house.app(scope, receive, send)
+
+            await serve(stack, answer, listening)
             for name, url in simulators.items():
                 await house.account(name, url)
             await house.desk.add_account(provider="manual", livemode=False, credentials={})
@@ -232,6 +256,10 @@ class House:
         answer = await self.http.post(f"{self.simulators[provider]}/_simulator/faults", json={"kind": kind, **members})
         assert answer.status_code == 204, answer.text
 
+    async def calm(self, provider: str = "stripe") -> None:
+        """The simulator forgets what was ordered, and goes on with the calls that it holds."""
+        await self.http.delete(f"{self.simulators[provider]}/_simulator/faults")
+
     async def oracle(self, provider: str = "stripe") -> Json:
         """What money really moved, by our reference and by the merchant's."""
         answer: Json = (await self.http.get(f"{self.simulators[provider]}/_simulator/ledger")).json()
@@ -239,6 +267,17 @@ class House:
 
     async def check_invariants(self) -> None:
         await invariants.check(self.owner, {name: await self.oracle(name) for name in self.simulators})
+
+    async def crash(self) -> None:
+        """API and worker die where they stand and others take their place: nothing is finished, nothing tidied up."""
+        settings, clock = self.runtime.settings, self.runtime.clock
+        for dying in (self.runtime, self.background):
+            dying.database._pool.terminate()  # first, so that nobody writes another word
+            for task in (tasks := list(dying._tasks)):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self.runtime, self.background = await _running(self.stack, settings, working=False, clock=clock)
+        self.app = create_app(self.runtime)
 
 
 async def serve(stack: AsyncExitStack, app: ASGIApp, listening: socket.socket | None = None) -> str:
@@ -259,19 +298,24 @@ async def _simulated(stack: AsyncExitStack, app: Starlette) -> str:
     return await serve(stack, app)
 
 
-async def _running(stack: AsyncExitStack, settings: Settings) -> tuple[Runtime, Runtime]:
-    """The API's runtime and the worker's, the worker at work."""
+async def _running(
+    stack: AsyncExitStack, settings: Settings, *, working: bool, clock: Callable[[], datetime]
+) -> tuple[Runtime, Runtime]:
+    """The API's runtime and the worker's, the worker at work where it should be."""
     api = await stack.enter_async_context(runtime.opened(settings, Role.APP))
     background = await stack.enter_async_context(runtime.opened(settings, Role.WORKER))
+    api.clock = background.clock = clock
+    if not working:
+        return api, background
     delivering = await stack.enter_async_context(worker.deliverer(background))
     api.wake_deliverer = background.wake_deliverer = delivering.wake
     api.notified = background.notified
     stop = asyncio.Event()
-    working = asyncio.create_task(worker.work(background, delivering, stop))
+    rounds = asyncio.create_task(worker.work(background, delivering, stop))
 
     async def end() -> None:
         stop.set()
-        await working
+        await rounds
 
     stack.push_async_callback(end)
     return api, background

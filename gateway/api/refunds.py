@@ -7,13 +7,14 @@ from typing import Literal
 from pydantic import Field
 
 from db import refunds, transactions
-from db.records import Refund, RefundReason
+from db.records import Attempt, Refund, RefundReason
 from gateway.api import amounts, fields, lists
 from gateway.api.answers import answered
 from gateway.api.body import RequestModel
 from gateway.api.calls import Answer, Call
 from gateway.api.lists import PageQuery
-from gateway.transactions import commands, followups, representation
+from gateway.api.transactions import LOOK_SECONDS
+from gateway.transactions import commands, followups, recovery, representation
 from gateway.transactions.commands import NotFound
 
 
@@ -35,10 +36,10 @@ async def create(call: Call) -> Answer:
 
 
 async def show(call: Call) -> Answer:
-    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        refund = await refunds.get(connection, call.scope, call.id("rfd"))
-    if refund is None:
-        raise NotFound
+    """Who asks about a refund without an outcome has the PSP asked, too."""
+    refund, attempts = await _found(call)
+    if await recovery.look_again(call.runtime, call.scope.partner_id, attempts, wait_seconds=LOOK_SECONDS):
+        refund, _ = await _found(call)
     return Answer(
         status=200, body=dict(representation.refund_body(refund, places=call.runtime.places(refund.currency)))
     )
@@ -64,6 +65,16 @@ async def list_of_transaction(call: Call) -> Answer:
             connection, call.scope, transaction_id=transaction_id, before=before, limit=query.limit + 1
         )
     return _page(call, listing, found)
+
+
+async def _found(call: Call) -> tuple[Refund, list[Attempt]]:
+    """The refund and its attempts. Raises `NotFound`."""
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        refund = await refunds.get(connection, call.scope, call.id("rfd"))
+        if refund is None:
+            raise NotFound
+        attempts = await transactions.attempts(connection, call.scope.partner_id, [refund.transaction_id])
+    return refund, [attempt for attempt in attempts if attempt.refund_id == refund.id]
 
 
 def _page(call: Call, listing: str, found: list[Refund]) -> Answer:

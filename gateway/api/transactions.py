@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from db import ledger, outbox, refunds, search, transactions
 from db.database import Connection
-from db.records import CaptureMode, Transaction
+from db.records import Attempt, CaptureMode, Transaction
 from gateway.api import amounts, fields, lists
 from gateway.api.answers import answered
 from gateway.api.body import QueryModel, RequestModel
@@ -18,11 +18,13 @@ from gateway.api.calls import Answer, Call
 from gateway.api.errors import invalid
 from gateway.api.lists import PageQuery
 from gateway.api.webhooks import delivery_body
-from gateway.transactions import charge, commands, followups, representation
+from gateway.transactions import charge, commands, followups, recovery, representation
 from gateway.transactions.commands import NotFound
 from providers import PROVIDERS
 
 EXPANDABLE = ("events", "refunds", "ledger", "deliveries")
+LOOK_SECONDS = 2.0
+"""How long an answer waits for a PSP that is asked about an unknown outcome; later ones are shown the next time."""
 LEDGER_MAX = 100
 """Entries that a transaction shows when expanded: two for each movement, and movements are few."""
 
@@ -149,12 +151,10 @@ async def cancel(call: Call) -> Answer:
 
 
 async def show(call: Call) -> Answer:
-    query: ExpandQuery = call.query
-    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        transaction = await _found(connection, call)
-        body = (await _bodies(connection, call, [transaction]))[0]
-        for name in query.expand.split(",") if query.expand else ():
-            body[name] = await _EXPANSIONS[name](connection, call, transaction)  # type: ignore[literal-required]  # keys of EXPANDABLE
+    """Who asks about a payment without an outcome has the PSP asked, too."""
+    body, attempts = await _shown(call)
+    if await recovery.look_again(call.runtime, call.scope.partner_id, attempts, wait_seconds=LOOK_SECONDS):
+        body, _ = await _shown(call)
     return Answer(status=200, body=dict(body))
 
 
@@ -218,6 +218,18 @@ async def _found(connection: Connection, call: Call) -> Transaction:
     if transaction is None:
         raise NotFound
     return transaction
+
+
+async def _shown(call: Call) -> tuple[representation.TransactionBody, list[Attempt]]:
+    query: ExpandQuery = call.query
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        transaction = await _found(connection, call)
+        attempts = await transactions.attempts(connection, call.scope.partner_id, [transaction.id])
+        places = call.runtime.places(transaction.currency)
+        body = representation.transaction_body(transaction, attempts, places=places)
+        for name in query.expand.split(",") if query.expand else ():
+            body[name] = await _EXPANSIONS[name](connection, call, transaction)  # type: ignore[literal-required]  # keys of EXPANDABLE
+    return body, attempts
 
 
 async def _bodies(

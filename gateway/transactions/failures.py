@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from db.records import Failure
-from providers.contract import Declined, DeclineKind, NotSent, Rejected
+from providers.contract import RULED_OUT, Declined, DeclineKind, NotSent, Rejected
 
 _ADVICE: Mapping[DeclineKind, str] = {
     DeclineKind.SOFT: "retry_later",
@@ -42,12 +42,28 @@ ACTION_EXPIRED = Failure(
     error_message="The customer did not complete the payment in time. Nothing was charged.",
     advice="retry_later",
 )
+ABSENT_CODE = "established_absent"
+"""The code of a charge of which people established that it was never made."""
+_ESTABLISHED: Mapping[str, Failure] = {
+    RULED_OUT: Failure(
+        error_code="payment_ruled_out",
+        error_message="The provider did not tell the outcome, so the payment was cancelled there. Nothing was charged.",
+        advice="retry_later",
+    ),
+    ABSENT_CODE: Failure(
+        error_code="payment_not_made",
+        error_message="The provider did not tell the outcome. It was established that nothing was charged.",
+        advice="retry_later",
+    ),
+}
 
 
 def of_charge(outcome: Declined | Rejected | NotSent, method: str) -> Failure:
     match outcome:
         case Declined(code="action_expired"):
             return ACTION_EXPIRED
+        case Declined(code=code) if code in _ESTABLISHED:
+            return _ESTABLISHED[code]
         case Declined():
             return Failure(
                 error_code="card_declined" if method == "card" else "payment_declined",

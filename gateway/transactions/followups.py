@@ -55,6 +55,8 @@ class Refused(Exception):
         self.snapshot = snapshot
 
 
+SETTLE_SECONDS = 5.0
+"""How long a follow-up waits for the PSP to tell what is in its way; with its own call it stays within 30 s."""
 EXPIRE_MAX = 20
 """Abandoned charges ended in one round: each is a call to a PSP."""
 
@@ -160,7 +162,7 @@ async def _follow(runtime: Runtime, caller: Caller, transaction_id: UUID, openin
     """Tx A under the row lock, the PSP, tx B."""
     begun: Begun | Answered | idempotency.Unanswered | None
     try:
-        begun = await _begin(runtime, caller, transaction_id, opening)
+        begun = await _begin_settled(runtime, caller, transaction_id, opening)
     except (journal.KeyTaken, asyncpg.UniqueViolationError):
         begun = await _earlier(runtime, caller)
     except CommitUncertain as error:
@@ -183,6 +185,20 @@ async def _follow(runtime: Runtime, caller: Caller, transaction_id: UUID, openin
     if recorded.released:
         raise ProviderUnavailable(recorded.snapshot)
     return _standing(runtime, recorded.snapshot)
+
+
+async def _begin_settled(
+    runtime: Runtime, caller: Caller, transaction_id: UUID, opening: Opening
+) -> Begun | Answered | idempotency.Unanswered:
+    """Where an unknown outcome is in the way, the PSP is asked about that first."""
+    try:
+        return await _begin(runtime, caller, transaction_id, opening)
+    except (states.InvalidState, AmountExceeded):
+        async with runtime.database.as_partner(caller.scope.partner_id) as connection:
+            attempts = await transactions.attempts(connection, caller.scope.partner_id, [transaction_id])
+        if not await recovery.look_again(runtime, caller.scope.partner_id, attempts, wait_seconds=SETTLE_SECONDS):
+            raise
+    return await _begin(runtime, caller, transaction_id, opening)
 
 
 async def _begin(

@@ -7,7 +7,7 @@ PostgreSQL applies whole or not at all, guarded by the transaction's version and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -16,6 +16,7 @@ from uuid import UUID
 
 from db import idempotency, ids, refunds, shapes, transactions
 from db.database import CommitUncertain, Connection, Unavailable
+from db.provider_calls import CallPurpose, ProviderCall
 from db.records import (
     Attempt,
     AttemptOperation,
@@ -28,7 +29,7 @@ from db.records import (
 )
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import changes, representation, states
+from gateway.transactions import changes, conclusions, representation, states, unasked
 from gateway.transactions.changes import Change, Snapshot
 from gateway.transactions.commands import Caller
 from providers.contract import Outcome, Prepared
@@ -50,6 +51,8 @@ class Recorded:
     """What stands after an outcome was recorded, by us or by whoever came first."""
 
     snapshot: Snapshot
+    written: bool
+    """False where somebody else holds the attempt or has concluded it: the outcome given was not used."""
     released: bool = False
     answer: str | None = None
     """The lasting answer's text, where this very call stored it."""
@@ -121,10 +124,13 @@ async def begun(runtime: Runtime, caller: Caller, attempt_id: UUID) -> bool:
     return found is not None and found.attempt_id == attempt_id
 
 
-async def record(runtime: Runtime, snapshot: Snapshot, outcome: Outcome, *, actor: str) -> Recorded:
+async def record(
+    runtime: Runtime, snapshot: Snapshot, outcome: Outcome, *, actor: str, purpose: CallPurpose | None = None
+) -> Recorded:
     """Write what was learned of the attempt. Waits out a short loss of the database, then raises `Unavailable`.
 
-    If somebody else concluded the attempt meanwhile, theirs stands and is returned.
+    If somebody else took or concluded the attempt meanwhile, theirs stands and is returned. `purpose` says why the PSP
+    was asked again: an answer that changes nothing is kept beside the history.
     """
     for _ in range(LOST_RACES_MAX):
         change = _concluded(runtime, snapshot, outcome)
@@ -135,16 +141,18 @@ async def record(runtime: Runtime, snapshot: Snapshot, outcome: Outcome, *, acto
             "attempt_id": snapshot.attempt_id,
             "epoch": snapshot.attempt.epoch,
         }
+        if purpose is not None and not change.happened and change.attempts[0].outcome != snapshot.attempt.outcome:
+            step["calls"] = [shapes.row(_call(runtime, change.attempts[0], purpose))]
         if await _written(runtime, snapshot.transaction.partner_id, step):
             runtime.published(len([name for line in change.happened for name in line.published]))
             if change.transaction.status is not snapshot.transaction.status:
                 telemetry.transactions.labels(change.transaction.status).inc()
             answer = step.get("answer", {}).get("body")
-            return Recorded(snapshot=snapshot.after(change), released=change.release, answer=answer)
+            return Recorded(snapshot=snapshot.after(change), written=True, released=change.release, answer=answer)
         mine = snapshot.attempt.epoch
         snapshot = await read(runtime, snapshot)
         if snapshot.attempt.finished_at is not None or snapshot.attempt.epoch != mine:
-            return Recorded(snapshot=snapshot, released=snapshot.attempt.state == "failed_not_sent")
+            return Recorded(snapshot=snapshot, written=False, released=snapshot.attempt.state == "failed_not_sent")
     raise Unavailable(f"attempt {snapshot.attempt_id} changed {LOST_RACES_MAX} times while its outcome was recorded")
 
 
@@ -156,6 +164,19 @@ async def note(runtime: Runtime, connection: Connection, snapshot: Snapshot, cha
     written = await transactions.journal_write(connection, snapshot.transaction.partner_id, step)
     assert written == "written", "the lock holds the version"
     return after
+
+
+async def flag(
+    runtime: Runtime, partner_id: UUID, transaction_id: UUID, data: Mapping[str, object], *, actor: str
+) -> None:
+    """Our books cannot hold what was found: a person must look. Nothing changes where one is asked for already."""
+    async with runtime.database.as_partner(partner_id) as connection:
+        (first, *_) = await transactions.attempts(connection, partner_id, [transaction_id])
+        snapshot = await load(connection, partner_id, transaction_id, first.id)
+        change = unasked.contradicting(snapshot, data, at=runtime.clock())
+        if change is not None:
+            await note(runtime, connection, snapshot, change, actor=actor)
+            runtime.published(1)
 
 
 async def read(runtime: Runtime, snapshot: Snapshot) -> Snapshot:
@@ -179,9 +200,9 @@ async def load(connection: Connection, partner_id: UUID, transaction_id: UUID, a
 
 def _concluded(runtime: Runtime, snapshot: Snapshot, outcome: Outcome) -> Change:
     try:
-        return changes.concluded(snapshot, outcome, at=runtime.clock())
+        return conclusions.concluded(snapshot, outcome, at=runtime.clock())
     except states.InvalidState:
-        return changes.contradicted(snapshot, outcome, at=runtime.clock())
+        return conclusions.contradicted(snapshot, outcome, at=runtime.clock())
 
 
 async def _written(runtime: Runtime, partner_id: UUID, step: dict[str, Any]) -> bool:
@@ -224,6 +245,19 @@ def _numbered(change: Change) -> Iterator[tuple[int, changes.Happened]]:
     """Each line of history with its sequence; the last one's is the transaction's version."""
     first = change.transaction.version - len(change.happened) + 1
     return enumerate(change.happened, first)
+
+
+def _call(runtime: Runtime, attempt: Attempt, purpose: CallPurpose) -> ProviderCall:
+    assert attempt.outcome is not None
+    return ProviderCall(
+        partner_id=attempt.partner_id,
+        id=ids.new(),
+        transaction_id=attempt.transaction_id,
+        attempt_id=attempt.id,
+        purpose=purpose,
+        outcome=attempt.outcome,
+        called_at=runtime.clock(),
+    )
 
 
 def _history(after: Snapshot, change: Change, actor: str) -> Iterator[TransactionEvent]:

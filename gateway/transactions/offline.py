@@ -26,6 +26,10 @@ class NotOffline(Exception):
     """A PSP decides this payment, not a person."""
 
 
+class Busy(Exception):
+    """The payment is being looked into at this moment."""
+
+
 class NothingOpen(Exception):
     """There is nothing to confirm or reject: no charge, capture or refund without an outcome."""
 
@@ -35,7 +39,7 @@ async def decide(
 ) -> Snapshot:
     """Record that a payment (or, with `refund_id`, a refund) was made or was not.
 
-    As `Role.WORKER`. Raises `NotFound`, `NotOffline`, `NothingOpen`.
+    As `Role.WORKER`. Raises `NotFound`, `NotOffline`, `NothingOpen`, `Busy`.
     """
     async with runtime.database.as_system() as connection:
         partner_id = await transactions.owner_of_open(connection, transaction_id)
@@ -44,6 +48,9 @@ async def decide(
     async with runtime.database.as_partner(partner_id) as connection:
         attempts = await transactions.attempts(connection, partner_id, [transaction_id])
         attempt = _open(attempts, refund_id)
+        lease = runtime.settings.lease_seconds
+        if await transactions.take(connection, partner_id, attempt.id, lease_seconds=lease) is None:
+            raise Busy
         snapshot = await journal.load(connection, partner_id, transaction_id, attempt.id)
         act = audit.Act(
             actor=actor,

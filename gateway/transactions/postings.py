@@ -2,6 +2,7 @@
 
 psp_receivable:<account>   what the PSP holds for us        partner_payable   what was taken for the partner
 refunds                    what was given back              chargebacks       what disputes took back
+suspense                   what a PSP took that nobody asked for any more, until it is given back
 """
 
 from __future__ import annotations
@@ -44,6 +45,16 @@ def refund_returned(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
 def charged_back(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
     """The PSP took `amount` back for a dispute; a negative amount is what it gave back when the dispute was won."""
     return (Entry("chargebacks", amount), Entry(receivable(account_id), -amount))
+
+
+def late_taken(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
+    """A charge that was over took `amount` after all: it is nobody's until it is given back."""
+    return (Entry(receivable(account_id), amount), Entry("suspense", -amount))
+
+
+def late_returned(account_id: UUID, amount: Decimal) -> tuple[Entry, ...]:
+    """What `late_taken` booked went back to the payer."""
+    return (Entry("suspense", amount), Entry(receivable(account_id), -amount))
 
 
 def receivable(account_id: UUID) -> str:

@@ -9,6 +9,7 @@ received ─► applied    it changed something, or asked the PSP
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,8 +30,9 @@ from db.records import (
 )
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import journal, recovery, sending, states, unasked
+from gateway.transactions import compensation, journal, recovery, sending, states, unasked
 from gateway.transactions.changes import Change, Snapshot
+from gateway.transactions.lanes import Lanes
 from providers.contract import (
     Absent,
     Approved,
@@ -39,10 +41,12 @@ from providers.contract import (
     DeclineKind,
     DisputeTold,
     Irrelevant,
+    Outcome,
     Pending,
     Told,
     Unknown,
     Unreadable,
+    ruled_out,
 )
 
 BATCH = 50
@@ -79,10 +83,27 @@ def _later(reason: str) -> Verdict:
 
 
 async def apply_due(runtime: Runtime) -> int:
-    """One round of the worker; the number of events looked at."""
+    """One whole round, as the worker; the number of events looked at."""
+    lanes = Lanes()
+    count = await begin_due(runtime, lanes)
+    await lanes.finish()
+    return count
+
+
+async def begin_due(runtime: Runtime, lanes: Lanes) -> int:
+    """The same without waiting for its end, and leaving out accounts whose events are still being applied."""
     async with runtime.database.as_system() as connection:
-        due = await inbox.take_due(connection, BATCH)
+        due = await inbox.take_due(connection, BATCH, busy=lanes.busy())
+    by_account: defaultdict[UUID, list[ProviderEvent]] = defaultdict(list)
     for event in due:
+        by_account[event.account_id].append(event)
+    for account_id, events in by_account.items():
+        lanes.begin(runtime, account_id, _apply_in_order(runtime, events))
+    return len(due)
+
+
+async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> None:
+    for event in events:
         verdict = await _judged(runtime, event)
         if verdict.state is ProviderEventState.RECEIVED and runtime.clock() - event.received_at > PARK_AFTER:
             verdict = replace(verdict, state=ProviderEventState.PARKED)
@@ -92,7 +113,7 @@ async def apply_due(runtime: Runtime) -> int:
                 await inbox.finish(
                     connection, event.id, verdict.state, reason=verdict.reason, partner_id=verdict.partner_id
                 )
-    return len(due)
+    runtime.notified.set()  # more of this account may have come meanwhile
 
 
 async def _judged(runtime: Runtime, event: ProviderEvent) -> Verdict:
@@ -131,6 +152,8 @@ async def _apply(runtime: Runtime, event: ProviderEvent, told: AttemptTold) -> V
         subject = _subject(snapshot, told, attempt_id)
         if subject is not None and subject.id != attempt_id:
             snapshot = await journal.load(connection, partner_id, transaction_id, subject.id)
+    if subject is not None and compensation.is_late(subject, told.outcome):
+        return await _apply_late(runtime, event, snapshot, told)
     if subject is None or subject.finished_at is not None:
         return await _apply_unasked(runtime, event, snapshot, told, subject)
     if _differs(snapshot, told):
@@ -138,8 +161,16 @@ async def _apply(runtime: Runtime, event: ProviderEvent, told: AttemptTold) -> V
     if told.ask or isinstance(told.outcome, Unknown):
         await recovery.resolve(runtime, partner_id, transaction_id, snapshot.attempt_id)
         return _applied("asked the provider", partner_id)
-    await journal.record(runtime, snapshot, told.outcome, actor=f"provider:{event.provider}")
-    return _applied("recorded", partner_id)
+    return await _recorded(runtime, event, snapshot, told.outcome, "recorded")
+
+
+async def _recorded(
+    runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, outcome: Outcome, reason: str
+) -> Verdict:
+    recorded = await journal.record(runtime, snapshot, outcome, actor=f"provider:{event.provider}")
+    if not recorded.written and recorded.snapshot.attempt.finished_at is None:
+        return _later("the attempt is being looked into")  # which may tell nothing: this is not to be lost
+    return _applied(reason, snapshot.transaction.partner_id)
 
 
 async def _apply_unasked(
@@ -158,13 +189,29 @@ async def _apply_unasked(
             return _ignored("the provider says otherwise", partner_id)
     charge = _open_charge(snapshot)
     if charge is not None and told.operation.value == AttemptOperation.CANCEL:
-        # The PSP ended a payment that still waited for the customer.
+        # The PSP ended a payment that still waited for the customer, or whose outcome it had not told.
         about = replace(snapshot, attempt_id=charge.id, refund=None)
-        await journal.record(runtime, about, EXPIRED, actor=f"provider:{event.provider}")
-        return _applied("ended by the provider", partner_id)
+        ended = EXPIRED if charge.state is AttemptState.WAITING else ruled_out(charge.provider_id)
+        return await _recorded(runtime, event, about, ended, "ended by the provider")
     if await _noted(runtime, event, snapshot, lambda fresh: _change(fresh, told, subject, runtime.clock())):
         return _applied("the provider acted by itself", partner_id)
     return await _contradict(runtime, event, snapshot, "contradicts our books")
+
+
+async def _apply_late(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, told: AttemptTold) -> Verdict:
+    """Money was taken of a charge that was over: it is given back, once the PSP itself says so."""
+    partner_id, attempt = snapshot.transaction.partner_id, snapshot.attempt
+    if _differs(snapshot, told):
+        return await _contradict(runtime, event, snapshot, "amount or currency differs")
+    outcome = await compensation.confirmed(runtime, snapshot, told.outcome)
+    match outcome:
+        case Approved():
+            await compensation.compensate(runtime, partner_id, attempt.transaction_id, attempt.id, outcome)
+            return _applied("a late success is given back", partner_id)
+        case Unknown():
+            return _later("the provider does not tell")
+        case _:
+            return _ignored("the provider says otherwise", partner_id)
 
 
 def _at_once(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> Verdict | None:
@@ -347,6 +394,6 @@ async def _noted(
 
 async def _contradict(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, reason: str) -> Verdict:
     """Our books cannot hold it: a person must look."""
-    data: dict[str, object] = {"reason": reason, "provider_event": str(event.id)}
-    await _noted(runtime, event, snapshot, lambda fresh: unasked.contradicting(fresh, data, at=runtime.clock()))
+    transaction, data = snapshot.transaction, {"reason": reason, "provider_event": str(event.id)}
+    await journal.flag(runtime, transaction.partner_id, transaction.id, data, actor=f"provider:{event.provider}")
     return _applied(reason, snapshot.transaction.partner_id)

@@ -5,7 +5,7 @@ The shapes are TypedDicts, so mypy holds the builders to them and the OpenAPI do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, NotRequired
@@ -42,6 +42,7 @@ EVENT_TYPES: tuple[str, ...] = (
             "partially_refunded",
             "refunded",
             "needs_review",
+            "duplicate_compensated",
         )
     ),
     "refund.created",
@@ -191,7 +192,7 @@ class TransactionBody(TypedDict):
     deliveries: NotRequired[list[Mapping[str, Any]]]
 
 
-def transaction_body(transaction: Transaction, attempts: Iterable[Attempt], *, places: int) -> TransactionBody:
+def transaction_body(transaction: Transaction, attempts: Sequence[Attempt], *, places: int) -> TransactionBody:
     """`places` is the number of decimals of the transaction's currency."""
     return {
         "id": ids.encode("txn", transaction.id),
@@ -205,7 +206,7 @@ def transaction_body(transaction: Transaction, attempts: Iterable[Attempt], *, p
         "amount_refunded": money(transaction.amount_refunded, places),
         "amount_refundable": money(transaction.amount_refundable, places),
         "capture": transaction.capture.value,
-        "money_moved": money_moved(transaction),
+        "money_moved": money_moved(transaction, attempts),
         "needs_review": transaction.needs_review,
         "next_check_at": time(transaction.next_check_at),
         "payment_method": {
@@ -340,9 +341,13 @@ def encode(body: Mapping[str, object]) -> str:
     return to_json(body).decode()
 
 
-def money_moved(transaction: Transaction) -> MoneyMoved:
-    """`unknown` as long as a PSP may still take the money without our knowing; a mere authorization is `no`."""
-    if transaction.amount_captured > 0:
+def money_moved(transaction: Transaction, attempts: Iterable[Attempt]) -> MoneyMoved:
+    """`unknown` as long as a PSP may still take the money without our knowing; a mere authorization is `no`.
+
+    What came late and was given back did move, as what was refunded did.
+    """
+    late = any(one.compensates is not None and (one.routing or {}).get("captured") for one in attempts)
+    if transaction.amount_captured > 0 or late:
         return "yes"
     open_ended = transaction.status in {TransactionStatus.PROCESSING, TransactionStatus.REQUIRES_ACTION}
     return "unknown" if open_ended or transaction.capture_pending > 0 else "no"

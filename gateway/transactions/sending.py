@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
+from datetime import datetime
 
 from db import ids
 from db.records import Attempt
@@ -22,9 +22,10 @@ CHECKS_OF_THE_FIRST_HOUR = 5
 
 async def send(adapter: Provider, attempt: Attempt) -> Outcome:
     """Send for the first time; on a lost answer once more under the same key, if there is time."""
-    began = time.monotonic()
+    clock = asyncio.get_running_loop().time
+    began = clock()
     outcome = await _exchange(adapter, attempt)
-    left = TOTAL_SECONDS - (time.monotonic() - began)
+    left = TOTAL_SECONDS - (clock() - began)
     if not isinstance(outcome, Unknown) or left < SECOND_TRY_SECONDS:
         return outcome
     try:
@@ -42,10 +43,8 @@ async def send_again(adapter: Provider, attempt: Attempt) -> Outcome:
 
 async def look_up(adapter: Provider, attempt: Attempt) -> Outcome:
     """Ask the PSP what became of the attempt, sending nothing that could move money."""
-    # Later resends may be what the PSP executed: then it lies anywhere between the first and now.
-    sent_at = attempt.created_at if attempt.checks <= CHECKS_OF_THE_FIRST_HOUR else None
     outcome = await adapter.look_up(
-        Prepared.from_json(attempt.request), provider_id=attempt.provider_id, sent_at=sent_at
+        Prepared.from_json(attempt.request), provider_id=attempt.provider_id, sent_at=_sent_at(attempt)
     )
     _count(attempt, outcome)
     return believed(outcome)
@@ -63,6 +62,15 @@ async def proceed(adapter: Provider, attempt: Attempt, returned: Mapping[str, st
     return believed(outcome)
 
 
+async def rule_out(adapter: Provider, attempt: Attempt, key: str) -> Outcome:
+    """Make sure that nothing comes of a charge any more; `key` is its own, not the charge's."""
+    outcome = await adapter.rule_out(
+        Prepared.from_json(attempt.request), key=key, provider_id=attempt.provider_id, sent_at=_sent_at(attempt)
+    )
+    _count(attempt, outcome)
+    return believed(outcome)
+
+
 def believed(outcome: Outcome) -> Outcome:
     """Of a later exchange: that *it* was not executed says nothing about the first one."""
     if isinstance(outcome, NotSent | Rejected):
@@ -75,6 +83,11 @@ async def _exchange(adapter: Provider, attempt: Attempt) -> Outcome:
     outcome = await adapter.send(Prepared.from_json(attempt.request), key=attempt.provider_key)
     _count(attempt, outcome)
     return outcome
+
+
+def _sent_at(attempt: Attempt) -> datetime | None:
+    """When it was sent. Later resends may be what the PSP executed: then it lies anywhere between the first and now."""
+    return attempt.created_at if attempt.checks <= CHECKS_OF_THE_FIRST_HOUR else None
 
 
 def _count(attempt: Attempt, outcome: Outcome) -> None:

@@ -5,21 +5,25 @@ No attempt is open for these, so they change the transaction alone, guarded by i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from decimal import Decimal
 
+from db import ids
 from db.records import (
+    AttemptState,
     Dispute,
     DisputeState,
     Failure,
     RefundStatus,
+    ReviewReason,
     TransactionEventType,
     TransactionStatus,
 )
 from gateway.transactions import changes, postings, states
 from gateway.transactions.changes import Change, Happened, Snapshot
-from providers.contract import DisputeTold
+from providers.contract import Approved, DisputeTold
 
 E = TransactionEventType
 S = TransactionStatus
@@ -131,11 +135,42 @@ def disputed(
     return replace(changes.changed(snapshot.transaction, (), None, (line,), at), dispute=dispute)
 
 
-def contradicting(snapshot: Snapshot, data: dict[str, object], *, at: datetime) -> Change | None:
+def late_success(snapshot: Snapshot, told: Approved, *, at: datetime) -> Change:
+    """A charge that was over took money after all. The snapshot's attempt is what gives it back, about to be sent."""
+    back = snapshot.attempt
+    late = next(one for one in snapshot.attempts if one.id == back.compensates)
+    compensating = replace(late, state=AttemptState.COMPENSATING, provider_id=told.provider_id, updated_at=at)
+    entries = postings.late_taken(late.account_id, late.amount) if told.captured else ()
+    line = changes.line(snapshot.transaction, E.LATE_SUCCESS_FOUND, told, entries=entries)
+    return changes.changed(snapshot.transaction, (back, compensating), None, (line,), at)
+
+
+def silent(snapshot: Snapshot, *, at: datetime) -> Change | None:
+    """An attempt has had no outcome for longer than recovery may take. None where a person looks already."""
+    if snapshot.transaction.needs_review or snapshot.attempt.finished_at is not None:
+        return None
+    after = changes.in_review(snapshot.transaction, ReviewReason.SILENCE)
+    data = {"reason": "no outcome in time", "attempt": ids.encode("att", snapshot.attempt_id)}
+    line = Happened(
+        event_type=E.REVIEW_REQUESTED, status=after.status, data=data, published=("transaction.needs_review",)
+    )
+    return changes.changed(after, (), None, (line,), at)
+
+
+def reviewed(snapshot: Snapshot, data: Mapping[str, object], *, at: datetime) -> Change | None:
+    """People decided that the books are right as they are. None where nobody was to look."""
+    if not snapshot.transaction.needs_review:
+        return None
+    after = replace(snapshot.transaction, needs_review=False, review_reason=None)
+    line = Happened(event_type=E.REVIEW_RESOLVED, status=after.status, data=data)
+    return changes.changed(after, (), None, (line,), at)
+
+
+def contradicting(snapshot: Snapshot, data: Mapping[str, object], *, at: datetime) -> Change | None:
     """A notification that our books cannot hold: a person must look. None where one is asked for already."""
     if snapshot.transaction.needs_review:
         return None
-    after = replace(snapshot.transaction, needs_review=True)
+    after = changes.in_review(snapshot.transaction, ReviewReason.CONTRADICTION)
     line = Happened(
         event_type=E.REVIEW_REQUESTED, status=after.status, data=data, published=("transaction.needs_review",)
     )

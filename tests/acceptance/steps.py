@@ -53,9 +53,9 @@ async def retries_fall_due(owner: asyncpg.Connection[asyncpg.Record]) -> None:
     await owner.execute("UPDATE webhook_deliveries SET next_attempt_at = now() WHERE state = 'pending'")
 
 
-async def moved(house: House, reference: str) -> Json:
+async def moved(house: House, reference: str, provider: str = "stripe") -> Json:
     """What the PSP's own books hold under an order number: {"charges": (count, units), …}; zeros left out."""
-    account = (await house.oracle())["merchant_references"].get(reference, {})
+    account = (await house.oracle(provider))["merchant_references"].get(reference, {})
     names = ("charges", "captures", "voids", "refunds")
     return {name: (book["count"], book["amount"]) for name in names if (book := account.get(name)) and book["count"]}
 

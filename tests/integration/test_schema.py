@@ -14,13 +14,15 @@ import asyncpg
 import pytest
 
 import db
-from db import api_keys, ids, partitions, records, schema, shapes
+from db import api_keys, ids, partitions, provider_calls, records, reviews, schema, shapes
 from db.database import Database, Role
+from gateway.transactions import recovery
+from tests.acceptance.steps import checks_fall_due
 from tests.house import House
 
 Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 MIGRATIONS = Path(db.__file__).parent / "migrations" / "versions"
-PARTITIONED = ("transaction_events", "audit_logs", "webhook_deliveries")
+PARTITIONED = ("transaction_events", "audit_logs", "webhook_deliveries", "provider_calls")
 
 
 @pytest.fixture
@@ -53,7 +55,12 @@ async def inserted(owner: Owner, table: str, row: asyncpg.Record, **changes: obj
 
 def stored_enums() -> dict[str, type[StrEnum]]:
     """Every StrEnum of the modules that name columns, by the name PostgreSQL would give it."""
-    found = [value for module in (records, api_keys) for value in vars(module).values() if isinstance(value, type)]
+    found = [
+        value
+        for module in (records, api_keys, provider_calls, reviews)
+        for value in vars(module).values()
+        if isinstance(value, type)
+    ]
     return {
         re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(): kind
         for kind in found
@@ -182,6 +189,12 @@ async def test_rows_lie_in_the_month_of_their_id(shared_house: House, sold: asyn
         partner = await shared_house.key_of(partner_id)
         await shared_house.subscribed(partner)
         await partner.charge()
+    if table == "provider_calls":
+        partner = await shared_house.key_of(partner_id)
+        await shared_house.fault("lose_request", operation="charge", times=3)
+        await partner.charge()
+        await checks_fall_due(shared_house.owner)
+        await recovery.resolve_due(shared_house.background)
     found = await shared_house.owner.fetch(f"SELECT DISTINCT tableoid::regclass::text AS place FROM {table}")
     assert {row["place"] for row in found} == {f"{table}_{month(0)}"}
 

@@ -91,6 +91,10 @@ def test_every_provider_is_described_as_it_is(name: str) -> None:
     assert int(number) * hours[unit] * 3600 == able.key_lifetime_seconds
     number, unit = columns["sent again within"].split()
     assert float(number) * hours[unit] * 3600 == pytest.approx(0.8 * able.key_lifetime_seconds, rel=0.02)
+    kept, lag = able.events_kept_seconds, able.payments_listed_after_seconds
+    assert columns["events listed for"] == ("no" if kept is None else f"{kept // 86_400} days")
+    listed = "no" if lag is None else f"{lag // 3_600} hours"
+    assert columns["payments listed after"] == ("at once" if lag == 0 else listed)
 
 
 def table(page: str) -> list[list[str]]:

@@ -43,7 +43,7 @@ def test_money_moved_is_said_only_where_it_is_certain(status: str, captured: int
     transaction = a_transaction(
         status=TransactionStatus(status), amount_captured=Decimal(captured), capture_pending=Decimal(pending)
     )
-    assert representation.money_moved(transaction) == moved
+    assert representation.money_moved(transaction, ()) == moved
 
 
 def test_what_is_refundable_leaves_out_what_is_reserved() -> None:

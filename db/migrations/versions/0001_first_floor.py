@@ -14,4 +14,4 @@ depends_on = None
 def upgrade() -> None:
     schema.run_script("0001_first_floor.sql")
     schema.run_script("0001_currencies.sql")
-    schema.run_script("0001_journal.sql")
+    schema.run_script("journal.sql")

@@ -1,16 +1,17 @@
 -- The one way money facts are written, in one round trip: journal_write(partner, step).
+-- This text is today's: every revision that changes it runs it again.
 --
 -- A step is computed by gateway/transactions/journal.py and holds whole rows, named after their tables' columns:
 --   guard        {transaction_id, version} and {attempt_id, epoch}: what must still hold, else nothing is written
 --   claim        a row of idempotency_keys: taken by whoever inserts it first, else nothing is written
 --   transaction, refund, dispute, attempts   the rows as they are after the step, new or changed
---   history, entries, published, audit   rows to append
+--   history, calls, entries, published, audit   rows to append
 --   answer       {livemode, key, status, body}: the final answer under the partner's key; or {…, "release": true}
 --
 -- SECURITY INVOKER: row-level security binds every statement below to the partner it is called for.
 -- Returns 'written', or the guard that failed: 'claimed', 'version' or 'epoch'.
 
-CREATE FUNCTION journal_write(partner uuid, step jsonb) RETURNS text LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION journal_write(partner uuid, step jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     guard jsonb := step->'guard';
     claim jsonb := step->'claim';
@@ -58,14 +59,14 @@ BEGIN
                 (version, published, idempotency_key, status, amount_captured, capture_pending, amount_refunded,
                  refund_reserved, card_brand, card_last4, provider, provider_account_id, provider_transaction_id,
                  error_code, error_message, decline_code, advice, provider_code, next_action, next_check_at,
-                 needs_review, updated_at, processed_at, failed_at) =
+                 needs_review, review_reason, updated_at, processed_at, failed_at) =
                 (excluded.version, excluded.published, excluded.idempotency_key, excluded.status,
                  excluded.amount_captured, excluded.capture_pending, excluded.amount_refunded,
                  excluded.refund_reserved, excluded.card_brand, excluded.card_last4, excluded.provider,
                  excluded.provider_account_id, excluded.provider_transaction_id, excluded.error_code,
                  excluded.error_message, excluded.decline_code, excluded.advice, excluded.provider_code,
-                 excluded.next_action, excluded.next_check_at, excluded.needs_review, excluded.updated_at,
-                 excluded.processed_at, excluded.failed_at);
+                 excluded.next_action, excluded.next_check_at, excluded.needs_review, excluded.review_reason,
+                 excluded.updated_at, excluded.processed_at, excluded.failed_at);
     END IF;
     IF step ? 'refund' THEN
         INSERT INTO refunds
@@ -100,6 +101,10 @@ BEGIN
              excluded.outcome, excluded.updated_at, excluded.finished_at);
     INSERT INTO transaction_events
         SELECT h.* FROM jsonb_populate_recordset(NULL::transaction_events, step->'history') h;
+    IF step ? 'calls' THEN
+        INSERT INTO provider_calls
+            SELECT c.* FROM jsonb_populate_recordset(NULL::provider_calls, step->'calls') c;
+    END IF;
     IF step ? 'entries' THEN
         INSERT INTO ledger_accounts (partner_id, currency, name)
             SELECT DISTINCT partner, e.currency, e.account
@@ -132,7 +137,7 @@ BEGIN
 END $$;
 
 -- Append events and, in the same transaction, one delivery for each endpoint that asked for them.
-CREATE FUNCTION publish(partner uuid, published jsonb) RETURNS void LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION publish(partner uuid, published jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO events (partner_id, id, livemode, type, transaction_id, sequence, body, created_at)
         SELECT partner, e.id, e.livemode, e.type, e.transaction_id, e.sequence, e.body, e.created_at
@@ -149,7 +154,7 @@ BEGIN
 END $$;
 
 -- Who presents this key? One round trip that sees one row: the key's, then its partner's.
-CREATE FUNCTION authenticate(key_hash bytea)
+CREATE OR REPLACE FUNCTION authenticate(key_hash bytea)
     RETURNS TABLE (partner_id uuid, key_id uuid, livemode boolean, scopes key_scope[], rate_limit_per_minute integer,
                    partner_active boolean, amount_limits jsonb)
     LANGUAGE plpgsql AS $$

@@ -1,0 +1,92 @@
+"""What the watchdog and the reconciler hold against our books: open until it is whole again, or a person closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from db import ids, shapes
+from db.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """`subject` is our id, or the PSP's where we have none."""
+
+    id: UUID
+    source: str
+    kind: str
+    subject: str
+    partner_id: UUID | None
+    account_id: UUID | None
+    data: Mapping[str, Any]
+    found_at: datetime
+    seen_at: datetime
+
+
+_FINDING = shapes.columns(Finding)
+
+
+async def report(
+    connection: Connection,
+    *,
+    source: str,
+    kind: str,
+    subject: str,
+    partner_id: UUID | None = None,
+    account_id: UUID | None = None,
+    data: Mapping[str, Any],
+) -> bool:
+    """Keep it, as the worker; whether it is new. What is open already is only seen again."""
+    found: bool = await connection.fetchval(
+        "INSERT INTO findings (id, source, kind, subject, partner_id, account_id, data)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7)"
+        " ON CONFLICT (kind, subject) WHERE closed_at IS NULL DO UPDATE SET seen_at = now(), data = excluded.data"
+        " RETURNING xmax = 0",
+        ids.new(),
+        source,
+        kind,
+        subject,
+        partner_id,
+        account_id,
+        dict(data),
+    )
+    return found
+
+
+async def settle(connection: Connection, source: str, subjects: list[str], *, kept: list[str]) -> None:
+    """Of these subjects, looked at once more, only those in `kept` are still at fault."""
+    await connection.execute(
+        "UPDATE findings SET closed_at = now() WHERE closed_at IS NULL AND source = $1 AND subject = ANY ($2)"
+        " AND subject <> ALL ($3)",
+        source,
+        subjects,
+        kept,
+    )
+
+
+async def open_ones(connection: Connection, limit: int) -> list[Finding]:
+    """The newest first, over all partners; as the worker or an operator."""
+    rows = await connection.fetch(
+        f"SELECT {_FINDING} FROM findings WHERE closed_at IS NULL ORDER BY found_at DESC, id DESC LIMIT $1", limit
+    )
+    return [shapes.read(Finding, row) for row in rows]
+
+
+async def counts(connection: Connection) -> list[tuple[str, int]]:
+    """(kind, open findings of it); kinds that were ever found stay, with zero."""
+    rows = await connection.fetch(
+        "SELECT kind, count(*) FILTER (WHERE closed_at IS NULL) AS open FROM findings GROUP BY kind"
+    )
+    return [(row["kind"], row["open"]) for row in rows]
+
+
+async def close(connection: Connection, finding_id: UUID) -> bool:
+    """A person has seen to it; False where none such is open."""
+    done = await connection.fetchval(
+        "UPDATE findings SET closed_at = now() WHERE id = $1 AND closed_at IS NULL RETURNING true", finding_id
+    )
+    return done is True

@@ -1,0 +1,191 @@
+"""The reconciler: a PSP's own list of payments held against our attempts, both ways.
+
+theirs → ours   what we wait for is asked about; what we call over is given back; what we do not know is found
+ours → theirs   what we booked and the PSP neither lists nor confirms is found
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from db import account_readings, findings, ids, provider_accounts, reconciliation, transactions
+from db.account_readings import Due, Reading
+from db.database import CommitUncertain, Unavailable
+from db.provider_accounts import ProviderAccount
+from db.records import Attempt, AttemptOperation, AttemptState
+from gateway import telemetry
+from gateway.runtime import Runtime
+from gateway.transactions import compensation, journal, recovery, sending, states
+from gateway.transactions.changes import Snapshot
+from providers import PROVIDERS
+from providers.contract import Approved, CannotList, Operation, Provider, Seen, SeenState, Unknown
+
+SOURCE = "reconciler"
+AGAIN_SECONDS = 3_600.0
+WINDOW_MAX = timedelta(hours=24)
+SETTLED = timedelta(minutes=15)
+"""After this an attempt has its outcome or is being looked into; and the PSP's clock may differ from ours."""
+SKEW = timedelta(minutes=5)
+_GIVEN_BACK = frozenset({AttemptState.LATE_SUCCESS, AttemptState.COMPENSATING, AttemptState.COMPENSATED})
+READING_SECONDS = 600.0
+ACCOUNTS_MAX = 5
+
+
+async def reconcile_due(runtime: Runtime) -> int:
+    """One round of the worker; the number of accounts held against our books."""
+    lag = {
+        name: seconds
+        for name, adapter in PROVIDERS.items()
+        if (seconds := adapter.capabilities.payments_listed_after_seconds) is not None
+    }
+    async with runtime.database.as_system() as connection:
+        await account_readings.begin(connection, list(lag))
+        due = await account_readings.take_due(
+            connection, Reading.PAYMENTS, list(lag), again_seconds=AGAIN_SECONDS, limit=ACCOUNTS_MAX
+        )
+    for one in due:
+        until = min(runtime.clock() - SETTLED - timedelta(seconds=lag[one.provider]), one.until + WINDOW_MAX)
+        if until > one.until:
+            await _logged(runtime, one, until)
+    return len(due)
+
+
+async def _logged(runtime: Runtime, due: Due, until: datetime) -> None:
+    try:
+        async with asyncio.timeout(READING_SECONDS):
+            await reconcile(runtime, due.account_id, since=due.until, until=until)
+    except (CannotList, TimeoutError) as error:  # the next round begins where this one did
+        telemetry.log("payments not listed", provider=due.provider, account_id=due.account_id, error=error)
+        return
+    except (Unavailable, CommitUncertain):
+        raise
+    except Exception as error:  # noqa: BLE001 - one account must not keep the others from being reconciled
+        telemetry.log("account not reconciled", level=logging.ERROR, account_id=due.account_id, error=error)
+        return
+    async with runtime.database.as_system() as connection:
+        await account_readings.read_until(connection, Reading.PAYMENTS, due.account_id, until)
+
+
+async def reconcile(runtime: Runtime, account_id: UUID, *, since: datetime, until: datetime) -> int:
+    """Hold a window of the PSP's list against our attempts; the number of payments listed. Raises `CannotList`."""
+    async with runtime.database.as_system() as connection:
+        row = await provider_accounts.find(connection, account_id)
+    assert row is not None
+    adapter = runtime.accounts.opened(row)
+    listed = set()
+    async for seen in adapter.payments(since=since - SKEW, until=until + SKEW):
+        listed.add(seen.reference)
+        await _theirs(runtime, row, seen)
+    async with runtime.database.as_system() as connection:
+        booked = await reconciliation.booked(connection, account_id, since=since, until=until)
+    for partner_id, transaction_id, attempt_id in booked:
+        if runtime.reference(partner_id, attempt_id) not in listed:
+            await _ours(runtime, adapter, partner_id, transaction_id, attempt_id)
+    return len(listed)
+
+
+async def _theirs(runtime: Runtime, row: ProviderAccount, seen: Seen) -> None:
+    """One payment or refund of the PSP's list. What carries no reference of ours was not made through this gateway."""
+    named = runtime.parse_reference(seen.reference)
+    if named is None:
+        return
+    partner_id, attempt_id = named
+    async with runtime.database.as_partner(partner_id) as connection:
+        attempt = await transactions.attempt(connection, partner_id, attempt_id)
+        if attempt is not None and attempt.account_id == row.id:
+            snapshot = await journal.load(connection, partner_id, attempt.transaction_id, attempt_id)
+        else:
+            snapshot = None
+    moved = seen.state in {SeenState.MOVED, SeenState.AUTHORIZED}
+    if snapshot is None:
+        if moved:
+            await _found(runtime, "unknown_payment", seen.provider_id, row.id, None, _data(seen))
+        return
+    if _open(snapshot.attempt):
+        await recovery.resolve(runtime, partner_id, snapshot.transaction.id, attempt_id)
+    elif moved and snapshot.attempt.state in compensation.OVER and seen.kind is Operation.CHARGE:
+        await _give_back(runtime, snapshot, seen)
+    elif (kind := _difference(snapshot, seen)) is not None:
+        await _differs(runtime, snapshot, kind, _data(seen))
+
+
+async def _ours(runtime: Runtime, adapter: Provider, partner_id: UUID, transaction_id: UUID, attempt_id: UUID) -> None:
+    """What the list does not hold: the PSP is asked about it by itself before it is called missing."""
+    async with runtime.database.as_partner(partner_id) as connection:
+        snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
+    answer = await sending.look_up(adapter, snapshot.attempt)
+    if not isinstance(answer, Approved | Unknown):
+        await _differs(runtime, snapshot, "missing_at_provider", {"provider_id": snapshot.attempt.provider_id})
+
+
+def _open(attempt: Attempt) -> bool:
+    return attempt.state in states.LIVE_ATTEMPTS
+
+
+def _difference(snapshot: Snapshot, seen: Seen) -> str | None:
+    """What the PSP says otherwise than our books, of an attempt whose outcome both know."""
+    transaction, attempt = snapshot.transaction, snapshot.attempt
+    if attempt.state in _GIVEN_BACK:
+        return None
+    booked = attempt.state is AttemptState.SUCCEEDED
+    if attempt.operation is AttemptOperation.CHARGE:
+        expected = transaction.amount_captured
+        taken = booked and expected > 0
+    else:
+        expected, taken = attempt.amount, booked
+    if seen.state is SeenState.MOVED and not taken and transaction.capture_pending == 0:
+        return "moved_but_not_booked"
+    if seen.state is SeenState.ENDED and taken:
+        return "booked_but_not_moved"
+    differs = seen.currency != transaction.currency or (seen.state is SeenState.MOVED and seen.amount != expected)
+    return "amount_differs" if taken and differs else None
+
+
+async def _give_back(runtime: Runtime, snapshot: Snapshot, seen: Seen) -> None:
+    told = Approved(provider_id=seen.provider_transaction_id or "", captured=seen.state is SeenState.MOVED)
+    answer = await compensation.confirmed(runtime, snapshot, told)
+    if isinstance(answer, Approved):
+        attempt = snapshot.attempt
+        await compensation.compensate(runtime, attempt.partner_id, attempt.transaction_id, attempt.id, answer)
+
+
+async def _differs(runtime: Runtime, snapshot: Snapshot, kind: str, data: Mapping[str, object]) -> None:
+    """A finding, and a review of the transaction."""
+    attempt = snapshot.attempt
+    subject = ids.encode("att", attempt.id)
+    if await _found(runtime, kind, subject, attempt.account_id, attempt.partner_id, data):
+        reason = {"reason": kind, "attempt": subject}
+        await journal.flag(runtime, attempt.partner_id, attempt.transaction_id, reason, actor="paygate:reconciler")
+
+
+async def _found(
+    runtime: Runtime, kind: str, subject: str, account_id: UUID, partner_id: UUID | None, data: Mapping[str, object]
+) -> bool:
+    async with runtime.database.as_system() as connection:
+        new = await findings.report(
+            connection,
+            source=SOURCE,
+            kind=kind,
+            subject=subject,
+            partner_id=partner_id,
+            account_id=account_id,
+            data=data,
+        )
+    if new:
+        telemetry.log("reconciliation finding", level=logging.ERROR, reason=kind, account_id=account_id)
+    return new
+
+
+def _data(seen: Seen) -> Mapping[str, object]:
+    amounts: dict[str, Decimal | None] = {"amount": seen.amount, "refunded": seen.refunded}
+    return {
+        "reference": seen.reference,
+        "provider_id": seen.provider_id,
+        "state": seen.state.value,
+        "currency": seen.currency,
+    } | {name: str(value) for name, value in amounts.items() if value is not None}

@@ -1,0 +1,515 @@
+"""Promise: what is not known is found out, at once where somebody asks and within seconds of a PSP's return; what came
+late is given back; what nobody tells is for people, and two of them decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from click.testing import CliRunner
+
+from db import embedded, ids
+from db.account_readings import Due
+from db.records import Transaction
+from db.reviews import ReviewVerdict
+from gateway import cli_reviews, worker
+from gateway.transactions import gaps, provider_events, reconciler, recovery, reviews, watchdog
+from tests.acceptance.steps import listed, moved, refused, until
+from tests.conftest import cloned
+from tests.house import House, Json, Partner
+
+ALICE, BOB = "operator:alice", "operator:bob"
+SALE: Json = {"charges": (1, 1999), "captures": (1, 1999)}
+GIVEN_BACK: Json = SALE | {"refunds": (1, 1999)}
+SEEN = "it is in the PSP's dashboard, ticket 4711"
+
+
+@pytest.fixture(scope="module")
+async def quiet(postgres: embedded.Server, template: str) -> AsyncIterator[House]:
+    """No loop of the worker runs and no PSP notifies: only what a test does, happens."""
+    async with cloned(postgres, template) as url, House.opened(url, working=False) as opened:
+        for provider in opened.simulators:
+            await opened.silence(provider)
+        yield opened
+        await opened.check_invariants()
+
+
+@pytest.fixture
+async def partner(quiet: House) -> Partner:
+    return await quiet.partner()
+
+
+async def unknown(house: House, partner: Partner, reference: str, **members: Any) -> Json:
+    """A charge that the PSP made and whose answer was lost twice: nobody has asked about it for hours."""
+    await house.fault("act_then_lose_answer", operation="charge", reference=reference, times=2)
+    answer = await partner.charge(reference=reference, **members)
+    assert answer.json()["status"] == "processing", answer.text
+    await _age(house, answer.json(), "3 hours")
+    shown: Json = answer.json()
+    return shown
+
+
+async def _age(house: House, transaction: Json, interval: str) -> None:
+    """So long ago it was begun and asked about, and the next check is as far away."""
+    await house.owner.execute(
+        "UPDATE attempts SET created_at = created_at - $2::text::interval, updated_at = now() - $2::text::interval,"
+        " next_check_at = now() + $2::text::interval, checks = 7"
+        " WHERE transaction_id = $1 AND finished_at IS NULL",
+        ids.decode("txn", transaction["id"]),
+        interval,
+    )
+
+
+def the_id(transaction: Json) -> UUID:
+    found = ids.decode("txn", transaction["id"])
+    assert found is not None
+    return found
+
+
+async def decided(house: House, transaction: Json, verdict: str, **members: object) -> Transaction:
+    """Alice decides and Bob approves."""
+    told = {"attempt_id": None, "provider_id": None, "evidence": SEEN} | members
+    await reviews.request(house.background, the_id(transaction), ReviewVerdict(verdict), actor=ALICE, **told)  # type: ignore[arg-type]  # of one test each
+    return await reviews.approve(house.background, the_id(transaction), actor=BOB)
+
+
+async def in_review(house: House, transaction: Json) -> None:
+    await _age(house, transaction, "23 hours")
+    await recovery.flag_overdue(house.background)
+
+
+# ── Asked at once ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_who_looks_at_an_unknown_payment_has_the_provider_asked(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "looked-at")
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert (shown["status"], shown["money_moved"], shown["next_check_at"]) == ("completed", "yes", None)
+    assert await moved(quiet, "looked-at") == SALE
+
+
+async def test_a_capture_asks_first_about_the_authorization_that_is_in_its_way(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "captured-after", capture="manual")
+    answer = await partner.post(f"/v1/transactions/{made['id']}/captures", {"amount": "5.00"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+    assert (await moved(quiet, "captured-after"))["captures"] == (1, 500)
+
+
+async def test_a_refund_asks_first_about_the_charge_that_is_in_its_way(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "refunded-after")
+    answer = await partner.post(f"/v1/transactions/{made['id']}/refunds")
+    assert (answer.status_code, answer.json()["status"]) == (201, "completed")
+    assert await moved(quiet, "refunded-after") == GIVEN_BACK
+
+
+async def test_who_looks_at_an_unknown_refund_has_the_provider_asked(quiet: House, partner: Partner) -> None:
+    made = (await partner.charge(reference="refund-looked-at")).json()
+    await quiet.fault("act_then_lose_answer", operation="refund", times=2)
+    refund = (await partner.post(f"/v1/transactions/{made['id']}/refunds")).json()
+    assert refund["status"] == "processing"
+    await _age(quiet, made, "3 hours")
+    assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "completed"
+
+
+async def test_when_a_silent_provider_is_back_all_that_waits_for_it_is_settled(quiet: House, partner: Partner) -> None:
+    for number in range(6):
+        await unknown(quiet, partner, f"silent-{number}")
+    rounds = [await recovery.resolve_due(quiet.background) for _ in range(4)]
+    # None is due for hours: one is tried, it is answered, and that brings the others forward.
+    assert rounds == [1, 4, 1, 0]
+    assert [await moved(quiet, f"silent-{number}") for number in range(6)] == [SALE] * 6
+    assert {row["status"] for row in await listed(partner)} == {"completed"}
+
+
+async def test_a_provider_that_stays_silent_is_tried_with_one_payment_every_few_seconds(
+    quiet: House, partner: Partner
+) -> None:
+    made = [await unknown(quiet, partner, f"still-silent-{number}") for number in range(3)]
+    await quiet.fault("lose_request", times=100)
+    assert [await recovery.resolve_due(quiet.background) for _ in range(4)] == [1, 1, 1, 0]
+    await quiet.http.delete(f"{quiet.simulators['stripe']}/_simulator/faults")
+    for one in made:
+        await _age(quiet, one, "1 minute")
+        await partner.get(f"/v1/transactions/{one['id']}")
+    assert {row["status"] for row in await listed(partner)} == {"completed"}
+
+
+# ── Late successes ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def given_up(house: House, partner: Partner, reference: str, **members: Any) -> Json:
+    """A charge that the PSP made, of which two people wrongly established that it was not."""
+    made = await unknown(house, partner, reference, **members)
+    await in_review(house, made)
+    after = await decided(house, made, "failed")
+    assert (after.status, after.needs_review, after.error_code) == ("failed", False, "payment_not_made")
+    return made
+
+
+async def told_again(house: House, provider: str = "stripe") -> None:
+    """The provider tells everything once more, and it is applied."""
+    url = house.simulators[provider]
+    address = f"{house.base_url}/webhooks/{provider}/{house.accounts[provider]}"
+    await house.http.post(f"{url}/_simulator/webhooks", json={"url": address})
+    await house.http.post(f"{url}/_simulator/webhooks/resend")
+
+    async def is_settled() -> bool:
+        return bool((await house.http.get(f"{url}/_simulator/webhooks")).json()["settled"])
+
+    await until(is_settled, bool)
+    await house.silence(provider)
+    while await provider_events.apply_due(house.background):
+        pass
+
+
+async def test_money_that_comes_after_the_payment_was_over_is_given_back_and_shown(
+    quiet: House, partner: Partner
+) -> None:
+    await quiet.subscribed(partner, ["transaction.duplicate_compensated"])
+    made = await given_up(quiet, partner, "late")
+    await told_again(quiet)
+    shown = (await partner.get(f"/v1/transactions/{made['id']}", expand="events,ledger,deliveries")).json()
+    assert (shown["status"], shown["money_moved"], len(shown["deliveries"])) == ("failed", "yes", 1)
+    states = [(one["operation"], one["state"]) for one in shown["attempts"]]
+    assert states == [("charge", "compensated"), ("compensate", "succeeded")]
+    assert [one["type"] for one in shown["events"]][-2:] == ["late_success_found", "duplicate_compensated"]
+    suspense = [one["direction"] for one in shown["ledger"] if one["account"] == "suspense"]
+    assert sorted(suspense) == ["credit", "debit"]
+    assert await moved(quiet, "late") == GIVEN_BACK
+    assert await refunded_units(quiet, shown) == 1999
+
+
+async def test_a_hold_that_comes_after_the_payment_was_over_is_released(quiet: House, partner: Partner) -> None:
+    made = await given_up(quiet, partner, "late-hold", capture="manual")
+    url = quiet.simulators["stripe"]
+    listed_there = (
+        await quiet.http.get(f"{url}/v1/payment_intents", headers={"Authorization": "Bearer sk_test_simulated"})
+    ).json()
+    (payment,) = [one for one in listed_there["data"] if one["metadata"].get("merchant_reference") == "late-hold"]
+    assert payment["status"] == "requires_capture"
+    await reconciled(quiet)
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert [one["state"] for one in shown["attempts"]] == ["compensated", "succeeded"]
+    assert (shown["status"], shown["money_moved"]) == ("failed", "no")
+    assert (await moved(quiet, "late-hold"))["voids"][0] == 1
+
+
+async def test_what_gives_back_and_gets_no_answer_is_found_out_like_any_other(quiet: House, partner: Partner) -> None:
+    made = await given_up(quiet, partner, "late-lost")
+    await quiet.fault("act_then_lose_answer", operation="refund", times=2)
+    await told_again(quiet)
+    attempts = (await partner.get(f"/v1/transactions/{made['id']}")).json()["attempts"]
+    assert [one["state"] for one in attempts] == ["compensating", "unknown"]
+    await _age(quiet, made, "1 hour")
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert [one["state"] for one in shown["attempts"]] == ["compensated", "succeeded"]
+    assert await refunded_units(quiet, shown) == 1999
+
+
+async def refunded_units(house: House, shown: Json) -> int:
+    back = shown["attempts"][-1]["id"]
+    partner_id = await house.owner.fetchval(
+        "SELECT partner_id FROM transactions WHERE id = $1", ids.decode("txn", shown["id"])
+    )
+    attempt_id = ids.decode("att", back)
+    assert attempt_id is not None
+    reference = house.background.reference(partner_id, attempt_id)
+    account = (await house.oracle())["gateway_references"][reference]
+    assert account["refunds"]["count"] == 1
+    return int(account["refunds"]["amount"])
+
+
+# ── What PSPs list ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_a_provider_lists_and_never_told_is_applied(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "never-told")
+    account_id = ids.decode("pac", quiet.accounts["stripe"])
+    assert account_id is not None
+    since = quiet.background.clock() - timedelta(hours=1)
+    await gaps.fill(quiet.background, Due(account_id=account_id, provider="stripe", until=since))
+    await provider_events.apply_due(quiet.background)
+    assert (await listed(partner, reference="never-told"))[0]["status"] == "completed"
+    stored = await quiet.owner.fetchval("SELECT count(*) FROM provider_events")
+    await gaps.fill(quiet.background, Due(account_id=account_id, provider="stripe", until=since))
+    assert await quiet.owner.fetchval("SELECT count(*) FROM provider_events") == stored
+    assert made["status"] == "processing"
+
+
+async def reconciled(house: House, provider: str = "stripe") -> None:
+    account_id = ids.decode("pac", house.accounts[provider])
+    assert account_id is not None
+    now = house.background.clock()
+    await reconciler.reconcile(
+        house.background, account_id, since=now - timedelta(hours=30), until=now - reconciler.SKEW
+    )
+
+
+async def found(house: House, kind: str) -> list[asyncpg.Record]:
+    return await house.owner.fetch("SELECT * FROM findings WHERE kind = $1 AND closed_at IS NULL", kind)
+
+
+@pytest.mark.parametrize("provider", ["stripe", "paypal"])
+async def test_books_that_agree_with_the_providers_list_have_no_finding(
+    quiet: House, partner: Partner, provider: str
+) -> None:
+    token = {"stripe": "pm_card_visa", "paypal": "vault_card_visa"}[provider]
+    body: Json = {"payment_method": {"type": "card", "tokens": {provider: token}}}
+    made = (await partner.charge(**body)).json()
+    assert made["status"] == "completed", made
+    await partner.post(f"/v1/transactions/{made['id']}/refunds", {"amount": "5.00"})
+    hold = (await partner.charge(**body, capture="manual")).json()
+    await partner.post(f"/v1/transactions/{hold['id']}/captures", {"amount": "3.00"})
+    before = await quiet.owner.fetch("SELECT kind, subject, data FROM findings")
+    await reconciled(quiet, provider)
+    assert await quiet.owner.fetch("SELECT kind, subject, data FROM findings") == before
+
+
+async def test_a_payment_with_our_reference_that_we_do_not_know_is_found(quiet: House, partner: Partner) -> None:
+    reference = quiet.background.reference(partner.id, ids.new())
+    form = {
+        "amount": "777",
+        "currency": "usd",
+        "payment_method": "pm_card_visa",
+        "confirm": "true",
+        "metadata[gateway_reference]": reference,
+        "automatic_payment_methods[enabled]": "true",
+        "automatic_payment_methods[allow_redirects]": "never",
+    }
+    url = f"{quiet.simulators['stripe']}/v1/payment_intents"
+    headers = {"Authorization": "Bearer sk_test_simulated", "Stripe-Version": "2026-10-28.endive"}
+    assert (await quiet.http.post(url, data=form, headers=headers)).status_code == 200
+    await reconciled(quiet)
+    (row,) = await found(quiet, "unknown_payment")
+    data = json.loads(row["data"])
+    assert (data["reference"], data["amount"], row["partner_id"]) == (reference, "7.77", None)
+
+
+async def test_what_the_provider_lists_and_waits_here_for_an_answer_is_asked_about(
+    quiet: House, partner: Partner
+) -> None:
+    await unknown(quiet, partner, "listed-there")
+    await reconciled(quiet)
+    assert (await listed(partner, reference="listed-there"))[0]["status"] == "completed"
+
+
+async def test_an_adyen_charge_that_can_no_longer_be_sent_again_is_cancelled_by_its_reference(
+    quiet: House, partner: Partner
+) -> None:
+    method = {"type": "card", "tokens": {"adyen": "ada/APPROVED"}}
+    await quiet.fault("act_then_lose_answer", provider="adyen", operation="charge", reference="adyen-lost", times=2)
+    made = (await partner.charge(payment_method=method, reference="adyen-lost", capture="manual")).json()
+    assert made["status"] == "processing", made
+    await quiet.owner.execute("UPDATE attempts SET resend_until = now() WHERE transaction_id = $1", the_id(made))
+    await _age(quiet, made, "6 days")
+    await partner.get(f"/v1/transactions/{made['id']}")
+    assert "voids" in await moved(quiet, "adyen-lost", "adyen")
+    await told_again(quiet, "adyen")
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert (shown["status"], shown["money_moved"]) == ("failed", "no")
+
+
+# ── Watched ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_row_that_breaks_a_promise_is_found_and_is_whole_again_when_mended(
+    quiet: House, partner: Partner
+) -> None:
+    made = (await partner.charge(reference="tampered")).json()
+    rounds = watchdog.Rounds()
+    assert await rounds.watch(quiet.background) == 0
+    await tampered(quiet, made, "9.99")
+    assert await watchdog.look_at(quiet.background, partner.id, [the_id(made)]) > 0
+    kinds = {row["kind"] for row in await quiet.owner.fetch("SELECT kind FROM findings WHERE subject = $1", made["id"])}
+    assert "ledger_differs_from_transaction" in kinds
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert shown["needs_review"]
+    audit = "SELECT count(*) FROM audit_logs WHERE action = 'invariant.broken' AND resource_id = $1"
+    assert await quiet.owner.fetchval(audit, made["id"]) == len(kinds)
+    await tampered(quiet, made, "19.99")
+    assert await watchdog.look_at(quiet.background, partner.id, [the_id(made)]) == 0
+    open_ones = "SELECT count(*) FROM findings WHERE subject = $1 AND closed_at IS NULL"
+    assert await quiet.owner.fetchval(open_ones, made["id"]) == 0
+
+
+async def tampered(house: House, transaction: Json, amount: str) -> None:
+    """As a superuser could, past every trigger."""
+    async with house.owner.transaction():
+        await house.owner.execute("SET LOCAL session_replication_role = replica")
+        await house.owner.execute(
+            "UPDATE transactions SET amount_captured = $2::text::numeric WHERE id = $1", the_id(transaction), amount
+        )
+
+
+async def test_every_job_of_the_worker_runs_on_a_busy_house(quiet: House, partner: Partner) -> None:
+    assert (await partner.charge()).status_code == 201
+    for job, seconds in worker.jobs():
+        await job(quiet.background)
+        assert seconds > 0
+
+
+# ── For people ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_what_has_no_outcome_for_a_day_is_for_people_and_ends_when_the_provider_speaks(
+    quiet: House, partner: Partner
+) -> None:
+    made = await unknown(quiet, partner, "a-day")
+    await quiet.fault("error_without_acting", operation="charge", reference="a-day", times=1)
+    await in_review(quiet, made)
+    (row,) = await listed(partner, needs_review="true", reference="a-day")
+    assert (row["status"], row["money_moved"]) == ("processing", "unknown")
+    after = await reviews.ask(quiet.background, the_id(made), actor=ALICE)
+    assert (after.status, after.needs_review) == ("completed", False)
+
+
+async def test_what_was_sent_and_every_answer_is_shown(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "shown")
+    await quiet.fault("lose_request", operation="charge", reference="shown", times=1)
+    await quiet.fault("garbage", operation="look_up", times=1)
+    await recovery.resolve(quiet.background, partner.id, the_id(made), (await attempt_ids(quiet, made))[0])
+    await in_review(quiet, made)
+    case = await reviews.case(quiet.background, the_id(made))
+    assert [one.state for one in case.attempts] == ["unknown"]
+    assert [one.event_type for one in case.history] == [
+        "created",
+        "payment_initiated",
+        "payment_processing",
+        "review_requested",
+    ]
+    assert [call.purpose for call in case.calls] == ["look_up"]
+    await reviews.ask(quiet.background, the_id(made), actor=ALICE)
+
+
+async def attempt_ids(house: House, transaction: Json) -> list[UUID]:
+    rows = await house.owner.fetch(
+        "SELECT id FROM attempts WHERE transaction_id = $1 ORDER BY number", the_id(transaction)
+    )
+    return [row["id"] for row in rows]
+
+
+async def test_a_charge_is_cancelled_at_its_provider_and_takes_no_money(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "cancelled-there", capture="manual")
+    await in_review(quiet, made)
+    after = await reviews.cancel(quiet.background, the_id(made), actor=ALICE)
+    assert (after.status, after.error_code, after.needs_review) == ("failed", "payment_ruled_out", False)
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert (shown["money_moved"], shown["attempts"][0]["state"]) == ("no", "cancelled_confirmed")
+    books = await moved(quiet, "cancelled-there")
+    assert (books["voids"][0], "captures" in books) == (1, False)
+
+
+async def test_a_charge_that_has_succeeded_cannot_be_cancelled_and_is_completed(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "too-late")
+    await in_review(quiet, made)
+    after = await reviews.cancel(quiet.background, the_id(made), actor=ALICE)
+    assert (after.status, after.needs_review) == ("completed", False)
+
+
+async def test_two_people_decide_that_it_succeeded(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "decided")
+    await in_review(quiet, made)
+    books = (await quiet.oracle())["merchant_references"]["decided"]
+    assert books["captures"]["count"] == 1
+    url = f"{quiet.simulators['stripe']}/v1/payment_intents"
+    payments = (await quiet.http.get(url, headers={"Authorization": "Bearer sk_test_simulated"})).json()["data"]
+    (payment,) = [one for one in payments if one["metadata"].get("merchant_reference") == "decided"]
+    after = await decided(quiet, made, "succeeded", provider_id=payment["id"])
+    assert (after.status, after.provider_transaction_id) == ("completed", payment["id"])
+    shown = (await partner.get(f"/v1/transactions/{made['id']}", expand="events")).json()
+    assert shown["money_moved"] == "yes"
+    assert {"operator:bob"} <= {event["created_by"] for event in shown["events"]}
+
+
+async def test_reviews_are_listed_shown_and_resolved_on_the_command_line(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "by-command")
+    await in_review(quiet, made)
+    listed_there = await paygate_reviews(quiet, "list")
+    assert (made["id"], "silence") in [(row["subject"], row["reason"]) for row in listed_there]
+    case = await paygate_reviews(quiet, "show", made["id"])
+    assert case["attempts"][0]["reference"].startswith("pg1_")
+    assert "pm_card_visa" not in json.dumps(case)
+    marked = await paygate_reviews(quiet, "resolve", made["id"], "--mark", "failed", "--evidence", SEEN, user="alice")
+    assert (marked["verdict"], marked["requested by"]) == ("failed", ALICE)
+    assert "a second person" in await paygate_reviews(quiet, "resolve", made["id"], "--approve", user="alice")
+    done = await paygate_reviews(quiet, "resolve", made["id"], "--approve", user="bob")
+    assert (done["status"], done["reason"]) == ("failed", None)
+    await reconciled(quiet)  # the charge was made all the same: it is given back
+
+
+async def paygate_reviews(house: House, *arguments: str, user: str = "alice") -> Any:
+    """What the command says: its JSON, or the one line of its refusal."""
+    (version, key), *_ = house.background.settings.secret_keys.items()
+    told = {
+        "PAYGATE_DATABASE_URL": house.background.settings.database_url,
+        "PAYGATE_SECRET_KEYS": f"{version}:{base64.b64encode(key).decode()}",
+        "LOGNAME": user,
+    }
+    runner = CliRunner(env=told)
+    done = await asyncio.to_thread(runner.invoke, cli_reviews.commands, [*arguments, "--json"])
+    return done.output if done.exit_code else json.loads(done.stdout)
+
+
+async def test_nobody_approves_what_he_decided_himself(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "alone")
+    await in_review(quiet, made)
+    await reviews.request(
+        quiet.background,
+        the_id(made),
+        ReviewVerdict.FAILED,
+        attempt_id=None,
+        provider_id=None,
+        evidence=SEEN,
+        actor=ALICE,
+    )
+    with pytest.raises(reviews.Refused, match="a second person"):
+        await reviews.approve(quiet.background, the_id(made), actor=ALICE)
+    shown = (await listed(partner, reference="alone"))[0]
+    assert (shown["status"], shown["needs_review"]) == ("processing", True)
+    await reviews.ask(quiet.background, the_id(made), actor=ALICE)
+
+
+async def test_what_changed_since_is_decided_anew(quiet: House, partner: Partner) -> None:
+    made = (await partner.charge(reference="changed-since")).json()
+    await tampered(quiet, made, "9.99")
+    await watchdog.look_at(quiet.background, partner.id, [the_id(made)])
+    await tampered(quiet, made, "19.99")
+    settle = {"attempt_id": None, "provider_id": None, "evidence": SEEN, "actor": ALICE}
+    await reviews.request(quiet.background, the_id(made), ReviewVerdict.SETTLED, **settle)  # type: ignore[arg-type]  # as above
+    assert (await partner.post(f"/v1/transactions/{made['id']}/refunds", {"amount": "1.00"})).status_code == 201
+    with pytest.raises(reviews.Refused, match="changed since"):
+        await reviews.approve(quiet.background, the_id(made), actor=BOB)
+    after = await decided(quiet, made, "settled")
+    assert not after.needs_review
+    refused(await partner.get(f"/v1/transactions/{ids.encode('txn', ids.new())}"), 404, "not_found")
+
+
+async def test_the_database_refuses_what_one_person_or_an_old_decision_would_do(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "refused-there")
+    await in_review(quiet, made)
+    decision = await reviews.request(
+        quiet.background,
+        the_id(made),
+        ReviewVerdict.FAILED,
+        attempt_id=None,
+        provider_id=None,
+        evidence=SEEN,
+        actor=ALICE,
+    )
+    approve = "UPDATE review_decisions SET approved_by = $2, approved_at = now() WHERE id = $1"
+    with pytest.raises(asyncpg.CheckViolationError):
+        await quiet.owner.execute(approve, decision.id, ALICE)
+    for change in ("evidence = 'something else'", "verdict = 'succeeded'", "requested_by = 'operator:eve'"):
+        with pytest.raises(asyncpg.RestrictViolationError):
+            await quiet.owner.execute(f"UPDATE review_decisions SET {change} WHERE id = $1", decision.id)
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await quiet.owner.execute("DELETE FROM review_decisions")
+    await reviews.ask(quiet.background, the_id(made), actor=ALICE)

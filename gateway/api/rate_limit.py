@@ -68,7 +68,7 @@ class LocalLimiter:
 
 
 class RedisLimiter:
-    """Exact for all processes while Redis answers, else `local`."""
+    """Exact for all processes while Redis answers, else `local`; never more than `local` admits."""
 
     def __init__(
         self,
@@ -99,10 +99,9 @@ class RedisLimiter:
         self._asks_again_at = 0.0
 
     async def hit(self, subject: str, limit: int) -> Standing:
-        local = await self._local.hit(subject, limit)  # always counted: the fallback must not start from nothing
         now = time.monotonic()
         if now < self._asks_again_at:
-            return local
+            return self._local.count(subject, limit)
         if self._failing:
             self._asks_again_at = now + self._pause_seconds  # this request tries, the others do not wait for it
         try:
@@ -111,9 +110,13 @@ class RedisLimiter:
         except (TimeoutError, RedisError, OSError):
             self._failing, self._asks_again_at = True, time.monotonic() + self._pause_seconds
             telemetry.redis_fallbacks.inc()
-            return local
+            return self._local.count(subject, limit)
         self._failing, self._asks_again_at = False, 0.0
-        return standing
+        if not standing.admitted:
+            return standing
+        # Counted here too: the fallback must not start from nothing, and Redis may have forgotten what we know.
+        local = self._local.count(subject, limit)
+        return standing if local.admitted else local
 
     async def _ask(self, subject: str, limit: int) -> Standing:
         item = RateLimitItemPerMinute(limit)

@@ -6,16 +6,21 @@ import asyncio
 import base64
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 
+from db import embedded
 from tests.acceptance.steps import until
 from tests.house import WAIT_SECONDS, Json
 
@@ -95,9 +100,9 @@ class Town:
         await answering(process, "/readyz")
         return process
 
-    async def simulating(self) -> Process:
+    async def simulating(self, provider: str = "stripe") -> Process:
         port = free_port()
-        process = self.start("simulator", "stripe", "--port", str(port), port=port)
+        process = self.start("simulator", provider, "--port", str(port), port=port)
         await answering(process, "/_simulator/ledger")
         return process
 
@@ -127,6 +132,35 @@ class Town:
     def end(self) -> None:
         for process in self.processes:
             process.kill()
+
+
+@asynccontextmanager
+async def built(postgres: embedded.Server, folder: Path) -> AsyncIterator[Town]:
+    """A town set up as an operator would: with the command line alone."""
+    name = f"town_{secrets.token_hex(6)}"
+    owner = await asyncpg.connect(postgres.url("postgres"))
+    await owner.execute(f"CREATE DATABASE {name}")
+    town = Town(postgres.url(name), folder)
+    try:
+        town.psp = (await town.simulating()).url
+        await town.run("migrate")
+        shop = ("--name", "Shop", "--email", "shop@test.example", "--rate-limit", "1000000")
+        partner = await town.run("partners", "create", *shop)
+        credentials = folder / "credentials.json"
+        credentials.write_text(json.dumps({"api_key": "sk_test_simulated"}))
+        key, _ = await asyncio.gather(
+            town.run("keys", "create", "--partner", partner["id"], "--mode", "test"),
+            town.run(
+                *("accounts", "add", "--provider", "stripe", "--mode", "test"),
+                *("--credentials", str(credentials), "--base-url", town.psp),
+            ),
+        )
+        town.api_key = key["api_key"]
+        yield town
+    finally:
+        town.end()
+        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await owner.close()
 
 
 async def answering(process: Process, path: str) -> None:

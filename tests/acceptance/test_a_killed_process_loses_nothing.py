@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -13,7 +11,7 @@ import httpx
 import pytest
 
 from db import embedded
-from tests.acceptance.processes import Process, Town
+from tests.acceptance.processes import Process, Town, built
 from tests.acceptance.steps import leases_run_out, refused, until
 from tests.house import Json, Receiver, new_key, serve
 
@@ -22,31 +20,8 @@ CARD = "4242424242424242"
 
 @pytest.fixture(scope="module")
 async def town(postgres: embedded.Server, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
-    """Set up as an operator would: with the command line alone."""
-    name = f"town_{secrets.token_hex(6)}"
-    folder = tmp_path_factory.mktemp("town")
-    owner = await asyncpg.connect(postgres.url("postgres"))
-    await owner.execute(f"CREATE DATABASE {name}")
-    town = Town(postgres.url(name), folder)
-    try:
-        town.psp = (await town.simulating()).url
-        await town.run("migrate")
-        partner = await town.run("partners", "create", "--name", "Shop", "--email", "shop@test.example")
-        credentials = folder / "credentials.json"
-        credentials.write_text(json.dumps({"api_key": "sk_test_simulated"}))
-        key, _ = await asyncio.gather(
-            town.run("keys", "create", "--partner", partner["id"], "--mode", "test"),
-            town.run(
-                *("accounts", "add", "--provider", "stripe", "--mode", "test"),
-                *("--credentials", str(credentials), "--base-url", town.psp),
-            ),
-        )
-        town.api_key = key["api_key"]
+    async with built(postgres, tmp_path_factory.mktemp("town")) as town:
         yield town
-    finally:
-        town.end()
-        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await owner.close()
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Promise: whatever knocks, the server answers what HTTP expects and gives nothing away."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -133,3 +134,22 @@ async def test_security_reports_have_an_address_where_one_was_configured(opened:
     async with client(opened) as api:
         text = (await api.get("/.well-known/security.txt")).text
     assert text.startswith("Contact: mailto:security@example.com\nExpires: ")
+
+
+async def test_what_was_begun_goes_on_after_its_caller_went_away(opened: Runtime) -> None:
+    begun, answered = asyncio.Event(), asyncio.Event()
+
+    async def work() -> str:
+        begun.set()
+        await answered.wait()
+        return "written down"
+
+    caller = asyncio.create_task(opened.carry_out(work()))
+    await begun.wait()
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    (left,) = opened._tasks
+    answered.set()
+    await opened.drain(20)
+    assert left.result() == "written down"

@@ -219,7 +219,8 @@ TRANSLATIONS: Mapping[type[Exception], Translation] = {
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         transaction_id=ids.encode("txn", error.snapshot.transaction.id),
     ),
-    database.Unavailable: lambda _: unavailable(),
+    # This request did nothing; but it may repeat one that did, which only the database could tell.
+    database.Unavailable: lambda _: unavailable(money_moved="unknown"),
     database.CommitUncertain: lambda _: unavailable(money_moved="unknown"),
     HTTPException: _from_http,
 }

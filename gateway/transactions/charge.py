@@ -103,10 +103,10 @@ async def _begin(runtime: Runtime, caller: Caller, snapshot: Snapshot, change: c
     except asyncpg.UniqueViolationError:
         # The key's answer was forgotten after its time, but the transaction still remembers the key.
         raise journal.KeyTaken from None
-    except CommitUncertain as error:
+    except CommitUncertain:
         if await journal.begun(runtime, caller, snapshot.attempt_id):
             return snapshot.after(change)
-        raise Unavailable("the connection was lost before the charge was stored") from error
+        raise
 
 
 async def _concluded(runtime: Runtime, begun: Snapshot, outcome: contract.Outcome, actor: str) -> Answered:

@@ -165,10 +165,6 @@ async def _follow(runtime: Runtime, caller: Caller, transaction_id: UUID, openin
         begun = await _begin_settled(runtime, caller, transaction_id, opening)
     except (journal.KeyTaken, asyncpg.UniqueViolationError):
         begun = await _earlier(runtime, caller)
-    except CommitUncertain as error:
-        begun = await _earlier(runtime, caller)
-        if begun is None:
-            raise Unavailable("the connection was lost before the request was stored") from error
     if isinstance(begun, Answered):
         return begun
     if isinstance(begun, idempotency.Unanswered):
@@ -205,19 +201,25 @@ async def _begin(
     runtime: Runtime, caller: Caller, transaction_id: UUID, opening: Opening
 ) -> Begun | Answered | idempotency.Unanswered:
     partner_id = caller.scope.partner_id
-    async with runtime.database.as_partner(partner_id) as connection:
-        transaction = await transactions.lock(connection, partner_id, transaction_id)
-        if transaction is None or transaction.livemode != caller.scope.livemode:
-            raise NotFound
-        # Under the lock, so that a repeat sees either nothing or the whole of the first request.
-        before = await idempotency.earlier(connection, caller)
-        if before is not None:
-            return before
-        attempts = tuple(await transactions.attempts(connection, partner_id, [transaction_id]))
-        assert transaction.provider_account_id is not None
-        adapter = await runtime.accounts.adapter(connection, transaction.provider_account_id)
-        snapshot, change = opening(transaction, attempts, adapter)
-        return await journal.begin(runtime, connection, caller, snapshot, change), adapter
+    begun: Begun | None = None
+    try:
+        async with runtime.database.as_partner(partner_id) as connection:
+            transaction = await transactions.lock(connection, partner_id, transaction_id)
+            if transaction is None or transaction.livemode != caller.scope.livemode:
+                raise NotFound
+            # Under the lock, so that a repeat sees either nothing or the whole of the first request.
+            before = await idempotency.earlier(connection, caller)
+            if before is not None:
+                return before
+            attempts = tuple(await transactions.attempts(connection, partner_id, [transaction_id]))
+            assert transaction.provider_account_id is not None
+            adapter = await runtime.accounts.adapter(connection, transaction.provider_account_id)
+            snapshot, change = opening(transaction, attempts, adapter)
+            begun = await journal.begin(runtime, connection, caller, snapshot, change), adapter
+    except CommitUncertain:
+        if begun is None or not await journal.begun(runtime, caller, begun[0].attempt_id):
+            raise
+    return begun
 
 
 async def _earlier(runtime: Runtime, caller: Caller) -> Answered | idempotency.Unanswered | None:

@@ -39,7 +39,9 @@ KEEP_ANSWERS = timedelta(days=30)
 LOST_RACES_MAX = 20
 """How often a write is computed anew because another one came first; more means a loop, not contention."""
 RETRY_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 4.0)
-"""Waits while the database is away, together within the lease: an outcome in hand is worth waiting for."""
+"""Waits while the database is away: an outcome in hand is worth waiting for."""
+RECORD_SECONDS = 12.0
+"""No new try after this: with a PSP's 25 s it stays within the lease, and somebody waits for an answer."""
 
 
 class KeyTaken(Exception):
@@ -63,8 +65,7 @@ def attempt(
 ) -> Attempt:
     """What will be sent, with the key it will be sent under: written by `begin` before anything leaves."""
     account_id, operation, at = transaction.provider_account_id, AttemptOperation(request.operation), runtime.clock()
-    assert account_id is not None
-    assert transaction.provider is not None
+    assert account_id and transaction.provider
     return Attempt(
         partner_id=transaction.partner_id,
         id=attempt_id,
@@ -117,10 +118,17 @@ def _claim(runtime: Runtime, caller: Caller, after: Snapshot) -> dict[str, Any]:
 
 
 async def begun(runtime: Runtime, caller: Caller, attempt_id: UUID) -> bool:
-    """After a lost acknowledgement: did our `begin` reach the disk? Asked of a fresh connection, never re-inserted."""
-    assert caller.key is not None
-    async with runtime.database.as_partner(caller.scope.partner_id) as connection:
-        found = await idempotency.find(connection, caller.scope, caller.key)
+    """After a lost acknowledgement: did our `begin` reach the disk? Asked of a fresh connection, never re-inserted.
+
+    False proves nothing: the server may still be at it. Raises `CommitUncertain` where it cannot be asked.
+    """
+    if caller.key is None:
+        return False
+    try:
+        async with runtime.database.as_partner(caller.scope.partner_id) as connection:
+            found = await idempotency.find(connection, caller.scope, caller.key)
+    except Unavailable as error:
+        raise CommitUncertain("what was begun may have been stored") from error
     return found is not None and found.attempt_id == attempt_id
 
 
@@ -207,12 +215,14 @@ def _concluded(runtime: Runtime, snapshot: Snapshot, outcome: Outcome) -> Change
 
 async def _written(runtime: Runtime, partner_id: UUID, step: dict[str, Any]) -> bool:
     """False where a guard failed: also after a lost acknowledgement, so nothing is ever written twice."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + RECORD_SECONDS
     for wait in (*RETRY_SECONDS, None):
         try:
             async with runtime.database.statement() as connection:
                 return await transactions.journal_write(connection, partner_id, step) == "written"
         except (Unavailable, CommitUncertain) as error:
-            if wait is None:
+            if wait is None or clock() + wait > until:
                 raise Unavailable("the outcome could not be recorded") from error
             await asyncio.sleep(wait)
     raise AssertionError("unreachable")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -23,10 +24,8 @@ SECURITY_TXT_DAYS = 365
 
 
 def pages(runtime: Runtime, table: Table) -> list[Page]:
-    """The description is written once: the route table does not change while the process runs."""
-    document = openapi.document(table.routes, version("paygate"))
-    described = json.dumps(document, ensure_ascii=False, indent=1).encode()
-    page, errors_page = reference.page(document), reference.errors_page()
+    described, page = _described(table)
+    errors_page = reference.errors_page()
 
     async def healthz(_request: Request) -> Response:
         return _json({"status": "ok"})
@@ -77,6 +76,13 @@ async def unready(runtime: Runtime) -> str | None:
     except asyncpg.PostgresError as error:
         return f"the database refuses a query: {type(error).__name__}"
     return None if revision == schema.HEAD else "the database needs `paygate migrate`"
+
+
+@functools.cache
+def _described(table: Table) -> tuple[bytes, str]:
+    """As JSON and as a page, written once: a route table does not change while the process runs."""
+    document = openapi.document(table.routes, version("paygate"))
+    return json.dumps(document, ensure_ascii=False, indent=1).encode(), reference.page(document)
 
 
 def _json(body: dict[str, str], status: int = 200) -> Response:

@@ -16,7 +16,7 @@ from db import ids, transactions
 from db.database import CommitUncertain, Connection, Unavailable
 from db.records import Transaction, TransactionEventType, TransactionStatus
 from gateway.runtime import Account, Runtime
-from gateway.transactions import changes, idempotency, journal, recovery, routing, sending
+from gateway.transactions import changes, idempotency, journal, recovery, routing, sending, steps
 from gateway.transactions.changes import Happened, Snapshot
 from gateway.transactions.commands import Caller, Charge
 from gateway.transactions.idempotency import Answered
@@ -65,7 +65,7 @@ def standing(runtime: Runtime, snapshot: Snapshot, body: str | None = None) -> A
     """
     transaction = snapshot.transaction
     if body is None:
-        body = journal.transaction_text(runtime, snapshot)
+        body = steps.transaction_text(runtime, snapshot)
     if transaction.status is not TransactionStatus.PROCESSING:
         return Answered(status=201, body=body)
     location = f"/v1/transactions/{ids.encode('txn', transaction.id)}"

@@ -27,7 +27,17 @@ from db.records import (
 )
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import changes, commands, idempotency, journal, recovery, representation, sending, states
+from gateway.transactions import (
+    changes,
+    commands,
+    idempotency,
+    journal,
+    recovery,
+    representation,
+    sending,
+    states,
+    steps,
+)
 from gateway.transactions.changes import Change, Happened, Snapshot
 from gateway.transactions.charge import ProviderUnavailable
 from gateway.transactions.commands import Caller, NotFound
@@ -236,7 +246,7 @@ async def _earlier(runtime: Runtime, caller: Caller) -> Answered | idempotency.U
 
 def _standing(runtime: Runtime, snapshot: Snapshot) -> Answered:
     """The follow-up as it stands: its lasting answer once it is over, 202 before. Raises `Refused`."""
-    status, body = journal.lasting_answer(runtime, snapshot)
+    status, body = steps.lasting_answer(runtime, snapshot)
     attempt = snapshot.attempt
     if attempt.state in states.LIVE_ATTEMPTS:
         return Answered(status=202, body=body, location=_location(snapshot), retry_after_seconds=5)

@@ -86,14 +86,17 @@ async def bring_forward(connection: Connection, partner_id: UUID, attempt_ids: S
 async def overdue(connection: Connection, seconds: float, limit: int) -> list[Due]:
     """Attempts without an outcome for longer than that, where no person looks yet and no customer holds them up.
 
-    The worker sees just those transactions (policy `find_abandoned`) without being their partner.
+    A cancel never takes that long, whatever a PSP said first. The worker sees just the transactions that wait for their
+    customer or for a person (policy `find_abandoned`) without being their partner.
     """
     rows = await connection.fetch(
         f"""
         SELECT a.partner_id, a.transaction_id, a.id, a.account_id, {_SILENT} AS silent FROM attempts a
-        WHERE a.next_check_at IS NOT NULL AND a.state IN ('created', 'sending', 'unknown', 'resolving')
-          AND a.created_at < now() - make_interval(secs => $1)
-          AND NOT EXISTS (SELECT FROM transactions t WHERE t.partner_id = a.partner_id AND t.id = a.transaction_id)
+        WHERE a.next_check_at IS NOT NULL AND a.created_at < now() - make_interval(secs => $1)
+          AND (a.state IN ('created', 'sending', 'unknown', 'resolving')
+               OR a.state = 'waiting' AND a.operation = 'cancel')
+          AND NOT EXISTS (SELECT FROM transactions t WHERE t.partner_id = a.partner_id AND t.id = a.transaction_id
+                          AND (t.needs_review OR a.operation = 'charge'))
         ORDER BY a.created_at LIMIT $2""",
         seconds,
         limit,

@@ -267,15 +267,20 @@ def _undecided(
     happened: tuple[Happened, ...] = ()
     if attempt.state is AttemptState.SENDING:
         happened = (changes.line(after, event_type, outcome, *((published,) if published else ())),)
-    if at - attempt.created_at >= changes.REVIEW_AFTER and not after.needs_review and _is_silence(after, outcome):
+    if (
+        at - attempt.created_at >= changes.REVIEW_AFTER
+        and not after.needs_review
+        and _is_silence(after, attempt, outcome)
+    ):
         after = changes.in_review(after, ReviewReason.SILENCE)
         happened = (*happened, changes.line(after, E.REVIEW_REQUESTED, outcome, "transaction.needs_review"))
     return changes.still_open(after, attempt, state, outcome, happened, at, refund=refund)
 
 
-def _is_silence(transaction: Transaction, outcome: Outcome) -> bool:
+def _is_silence(transaction: Transaction, attempt: Attempt, outcome: Outcome) -> bool:
     """Not what is known to take its time: a PSP that said so, a customer who is at the PSP's page."""
-    return not isinstance(outcome, Pending) and transaction.status is not S.REQUIRES_ACTION
+    at_the_page = attempt.operation is AttemptOperation.CHARGE and transaction.status is S.REQUIRES_ACTION
+    return not isinstance(outcome, Pending) and not at_the_page
 
 
 def _to(transaction: Transaction, status: TransactionStatus) -> Transaction:

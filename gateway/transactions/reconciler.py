@@ -17,7 +17,7 @@ from db import account_readings, findings, ids, provider_accounts, reconciliatio
 from db.account_readings import Due, Reading
 from db.database import CommitUncertain, Unavailable
 from db.provider_accounts import ProviderAccount
-from db.records import Attempt, AttemptOperation, AttemptState
+from db.records import Attempt, AttemptOperation, AttemptState, RefundStatus
 from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import compensation, journal, recovery, sending, states
@@ -118,6 +118,8 @@ async def _ours(runtime: Runtime, adapter: Provider, partner_id: UUID, transacti
     """What the list does not hold: the PSP is asked about it by itself before it is called missing."""
     async with runtime.database.as_partner(partner_id) as connection:
         snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
+    if not _is_booked(snapshot):  # a mere hold, or what came back since
+        return
     answer = await sending.look_up(adapter, snapshot.attempt)
     if not isinstance(answer, Approved | Unknown):
         await _differs(runtime, snapshot, "missing_at_provider", {"provider_id": snapshot.attempt.provider_id})
@@ -132,18 +134,23 @@ def _difference(snapshot: Snapshot, seen: Seen) -> str | None:
     transaction, attempt = snapshot.transaction, snapshot.attempt
     if attempt.state in _GIVEN_BACK:
         return None
-    booked = attempt.state is AttemptState.SUCCEEDED
-    if attempt.operation is AttemptOperation.CHARGE:
-        expected = transaction.amount_captured
-        taken = booked and expected > 0
-    else:
-        expected, taken = attempt.amount, booked
+    expected = transaction.amount_captured if attempt.operation is AttemptOperation.CHARGE else attempt.amount
+    taken = _is_booked(snapshot)
     if seen.state is SeenState.MOVED and not taken and transaction.capture_pending == 0:
         return "moved_but_not_booked"
     if seen.state is SeenState.ENDED and taken:
         return "booked_but_not_moved"
     differs = seen.currency != transaction.currency or (seen.state is SeenState.MOVED and seen.amount != expected)
     return "amount_differs" if taken and differs else None
+
+
+def _is_booked(snapshot: Snapshot) -> bool:
+    """Whether our books say that money moved for the attempt, and did not come back since."""
+    if snapshot.attempt.state is not AttemptState.SUCCEEDED:
+        return False
+    if snapshot.attempt.operation is AttemptOperation.CHARGE:
+        return snapshot.transaction.amount_captured > 0
+    return snapshot.refund is None or snapshot.refund.status is RefundStatus.COMPLETED
 
 
 async def _give_back(runtime: Runtime, snapshot: Snapshot, seen: Seen) -> None:

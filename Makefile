@@ -9,7 +9,7 @@ compile := $(uv) pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .SILENT:
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check format mutate bench soak lock clean
 
 help: ## list these targets
 	awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,15 +30,21 @@ format: $(venv)/.dev ## rewrite the code in the house format
 	$(venv)/bin/ruff format
 	$(venv)/bin/ruff check --fix
 
+mutate: $(venv)/.dev ## mutate the pure core and name what its unit tests let live; --json FILE in ARGS
+	exec $(venv)/bin/python -m tests.planted.mutants $(ARGS)
+
 bench: $(venv)/.dev ## print the benchmarks' figures
 	exec $(venv)/bin/python -m tests.benchmarks $(ARGS)
+
+soak: $(venv)/.dev ## run the campaigns of docs/assurance.md, hours; one by ARGS=failpoints|simulation|soak|planted
+	exec $(venv)/bin/python -m tests.assurance $(ARGS)
 
 lock: $(uv) ## pin the dependencies; ARGS=--upgrade takes the newest versions
 	$(compile) $(ARGS) --group install --output-file requirements.lock
 	$(compile) $(ARGS) --group install --group dev --constraints requirements.lock --output-file requirements-dev.lock
 
 clean: ## remove what this Makefile and the tools created
-	rm -rf $(venv) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(venv) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist mutants
 
 # Each stamp says: the virtual environment holds what this lock file names.
 $(venv)/.runtime: requirements.lock pyproject.toml | $(uv)

@@ -72,8 +72,8 @@ def _webhook_routes(notifier: Notifier) -> list[Route]:
     async def read(_request: Request) -> Response:
         return JSONResponse(notifier.to_json())
 
-    async def resend(_request: Request) -> Response:
-        return JSONResponse({"resent": notifier.resend()})
+    async def resend(request: Request) -> Response:
+        return JSONResponse({"resent": notifier.resend(refused_only=request.query_params.get("only") == "refused")})
 
     return [
         Route("/_simulator/webhooks", direct, methods=["POST"]),

@@ -40,6 +40,11 @@ class Notification:
     dropped: bool = False
     """`webhook_drop` kept it from being posted: only the PSP's own list of events tells it."""
 
+    @property
+    def refused(self) -> bool:
+        """It was posted, and nobody took it yet."""
+        return bool(self.answers) and self.answers[-1] not in _ACCEPTED
+
     def to_json(self) -> Json:
         told: Json = {"id": self.id, "event": self.event, "answers": list(self.answers), "dropped": self.dropped}
         return told | {"body": self.body.decode()}
@@ -95,11 +100,13 @@ class Notifier:
         held, self._held = self._held, []
         self._enqueue(*held)
 
-    def resend(self) -> int:
-        """Everything remembered once more, dropped ones too; returns how many."""
-        self._held.clear()
-        self._enqueue(*self.remembered)
-        return len(self.remembered)
+    def resend(self, *, refused_only: bool = False) -> int:
+        """Everything remembered once more, dropped ones too, or only what nobody took; returns how many."""
+        chosen = [one for one in self.remembered if one.refused or not refused_only]
+        if not refused_only:
+            self._held.clear()
+        self._enqueue(*chosen)
+        return len(chosen)
 
     def to_json(self) -> Json:
         notifications = [notification.to_json() for notification in self.remembered]
@@ -150,7 +157,7 @@ class Notifier:
                 return
             status = await self._status(session, self.url, notification)
             notification.answers.append(status)
-            if status in _ACCEPTED:
+            if not notification.refused:
                 return
 
     async def _status(self, session: aiohttp.ClientSession, url: str, notification: Notification) -> int | None:

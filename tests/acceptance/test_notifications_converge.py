@@ -167,6 +167,33 @@ async def test_a_notification_with_another_amount_is_not_believed(house: House) 
     assert (shown["status"], shown["amount_captured"]) == ("processing", "0.00")
 
 
+async def test_a_notification_that_does_not_tell_all_is_not_believed_before_the_psp_confirms_it(house: House) -> None:
+    await house.silence()
+    partner = await house.partner()
+    await house.fault("lose_request", operation="charge", reference="claimed", times=2)
+    waiting = (await partner.charge(reference="claimed")).json()
+    assert waiting["status"] == "processing"
+    await house.owner.execute("UPDATE attempts SET next_check_at = now() + interval '1 hour'")
+    attempt_id = await house.owner.fetchval("SELECT id FROM attempts")
+    claimed = {
+        "id": "pi_claimed",
+        "object": "payment_intent",
+        "status": "succeeded",
+        "capture_method": "automatic",
+        "amount": 1999,
+        "amount_received": 1999,
+        "currency": "usd",
+        "latest_charge": "ch_claimed",
+        "metadata": {"gateway_reference": house.runtime.reference(partner.id, attempt_id)},
+    }
+    await told(house, an_event("payment_intent.succeeded", claimed, "claimed"))
+    assert await applied(house, "evt_claimed") == "applied"
+    shown = (await partner.get(f"/v1/transactions/{waiting['id']}")).json()
+    moved = (await house.oracle())["merchant_references"].get("claimed", {"captures": {"amount": 0}})
+    assert shown["amount_captured"] == f"{moved['captures']['amount'] / 100:.2f}"
+    assert shown["provider_transaction_id"] != "pi_claimed"
+
+
 async def test_a_refund_that_fails_days_later_is_booked_back(house: House) -> None:
     partner = await house.partner()
     await house.subscribed(partner)
@@ -243,6 +270,8 @@ async def test_a_payment_of_another_account_is_not_to_be_spoken_for(house: House
     charged = (await partner.charge(capture="manual")).json()
     ended = await payment_of(house, charged, status="canceled", cancellation_reason="automatic")
     await told(house, an_event("payment_intent.canceled", ended, "foreign"))  # signed by the platform's account
+    await told(house, an_event("customer.created", {"id": "cus_1", "object": "customer"}, "after"))
+    assert await applied(house, "evt_after") == "ignored"  # so the one before it was looked at
     shown = (await partner.get(f"/v1/transactions/{charged['id']}")).json()
     assert shown["status"] == "authorized"
     assert (await listed(partner))[0]["id"] == charged["id"]

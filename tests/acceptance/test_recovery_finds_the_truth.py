@@ -8,6 +8,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,13 +17,16 @@ import asyncpg
 import pytest
 from click.testing import CliRunner
 
-from db import embedded, ids
+from db import embedded, ids, transactions
 from db.account_readings import Due
 from db.records import Transaction
 from db.reviews import ReviewVerdict
 from gateway import cli_reviews, worker
 from gateway.transactions import gaps, provider_events, reconciler, recovery, reviews, watchdog
+from providers.simulator import CREDENTIALS
+from tests.acceptance.processes import free_port
 from tests.acceptance.steps import listed, moved, refused, until
+from tests.acceptance.test_notifications_converge import an_event, signed
 from tests.conftest import cloned
 from tests.house import House, Json, Partner
 
@@ -202,6 +206,29 @@ async def test_a_hold_that_comes_after_the_payment_was_over_is_released(quiet: H
     assert (await moved(quiet, "late-hold"))["voids"][0] == 1
 
 
+async def test_nothing_is_given_back_on_a_notifications_word_alone(quiet: House, partner: Partner) -> None:
+    declined = (await partner.charge("pm_card_visa_chargeDeclined", reference="never-late")).json()
+    assert declined["status"] == "failed"
+    attempt_id = ids.decode("att", declined["attempts"][0]["id"])
+    assert attempt_id is not None
+    claimed = {
+        "id": declined["provider_transaction_id"],
+        "object": "payment_intent",
+        "status": "succeeded",
+        "capture_method": "automatic",
+        "amount": 1999,
+        "amount_received": 1999,
+        "currency": "usd",
+        "metadata": {"gateway_reference": quiet.background.reference(partner.id, attempt_id)},
+    }
+    assert (await quiet.notify(*signed(an_event("payment_intent.succeeded", claimed, "never-late")))).is_success
+    while await provider_events.apply_due(quiet.background):
+        pass
+    shown = (await partner.get(f"/v1/transactions/{declined['id']}")).json()
+    assert [(one["operation"], one["state"]) for one in shown["attempts"]] == [("charge", "declined")]
+    assert await moved(quiet, "never-late") == {}
+
+
 async def test_what_gives_back_and_gets_no_answer_is_found_out_like_any_other(quiet: House, partner: Partner) -> None:
     made = await given_up(quiet, partner, "late-lost")
     await quiet.fault("act_then_lose_answer", operation="refund", times=2)
@@ -242,6 +269,32 @@ async def test_what_a_provider_lists_and_never_told_is_applied(quiet: House, par
     await gaps.fill(quiet.background, Due(account_id=account_id, provider="stripe", until=since))
     assert await quiet.owner.fetchval("SELECT count(*) FROM provider_events") == stored
     assert made["status"] == "processing"
+
+
+async def test_what_a_provider_listed_late_is_applied_too(quiet: House, partner: Partner) -> None:
+    await unknown(quiet, partner, "listed-late")
+    account_id = ids.decode("pac", quiet.accounts["stripe"])
+    assert account_id is not None
+    read_until = quiet.background.clock()  # after the payment: when that was read, its event was not listed yet
+    await gaps.fill(quiet.background, Due(account_id=account_id, provider="stripe", until=read_until))
+    await provider_events.apply_due(quiet.background)
+    assert (await listed(partner, reference="listed-late"))[0]["status"] == "completed"
+
+
+async def test_a_list_that_could_not_be_read_is_read_again_from_where_it_was(quiet: House, partner: Partner) -> None:
+    away = await quiet.desk.add_account(
+        provider="stripe",
+        livemode=False,
+        credentials=CREDENTIALS["stripe"],
+        base_url=f"http://127.0.0.1:{free_port()}",
+        partner_id=partner.id,
+    )
+    query = "SELECT events_until FROM account_readings WHERE account_id = $1"
+    await gaps.fill_due(quiet.background)
+    before = await quiet.owner.fetchval(query, away.id)
+    await quiet.owner.execute("UPDATE account_readings SET events_due_at = now()")
+    await gaps.fill_due(quiet.background)
+    assert before == await quiet.owner.fetchval(query, away.id)
 
 
 async def reconciled(house: House, provider: str = "stripe") -> None:
@@ -315,6 +368,15 @@ async def test_an_adyen_charge_that_can_no_longer_be_sent_again_is_cancelled_by_
     await told_again(quiet, "adyen")
     shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
     assert (shown["status"], shown["money_moved"]) == ("failed", "no")
+
+
+async def test_each_round_of_ruling_out_is_a_question_of_its_own(quiet: House, partner: Partner) -> None:
+    made = await unknown(quiet, partner, "rounds")
+    async with quiet.background.database.as_partner(partner.id) as connection:
+        (attempt,) = await transactions.attempts(connection, partner.id, [the_id(made)])
+    keys = [recovery.rule_out_key(quiet.background, replace(attempt, checks=checks)) for checks in (0, 1, 2, 2)]
+    assert len(set(keys)) == 3
+    assert attempt.provider_key not in keys
 
 
 # ── Watched ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -168,6 +168,18 @@ async def test_everything_can_be_sent_again_the_dropped_too(post: Post) -> None:
     assert await post.bodies() == "b a b a b"
 
 
+async def test_what_nobody_took_can_be_sent_again_alone(post: Post) -> None:
+    post.order(FaultKind.WEBHOOK_DROP, event="thing.b")
+    post.answers = [500, 500, 500, 204, 500, 204]
+    post.notify("a", "b", "c", "d")
+    assert await post.bodies() == "a a a c d d"
+
+    for count in (1, 0):
+        resent = await post.control.post("/_simulator/webhooks/resend", params={"only": "refused"})
+        assert resent.json() == {"resent": count}
+        assert await post.bodies() == "a a a c d d a"
+
+
 async def test_the_address_is_told_and_taken_back(post: Post) -> None:
     url = post.notifier.url
     for wrong in ("ftp://x", 7, ""):

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.records import AttemptState, RefundStatus, TransactionStatus
+from db.records import AttemptState, RefundStatus, ReviewReason, TransactionEventType, TransactionStatus
 from gateway.transactions import changes, conclusions, representation, states
-from gateway.transactions.changes import Change, Snapshot
+from gateway.transactions.changes import Change, Happened, Snapshot
 from providers.contract import (
     Absent,
     ActionRequired,
@@ -285,3 +286,44 @@ def test_whatever_is_learned_the_books_hold(current: Snapshot, outcomes: list[Ou
         assert not change.happened or change.happened[-1].status == after.status
         assert (after.status in {"failed", "cancelled"}) <= (after.amount_captured == 0)
         current = current.after(change)
+
+
+# ── A step itself ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_wait_is_spread_by_the_attempts_own_id() -> None:
+    charge = a_charge().attempt
+    assert changes.wait_seconds(replace(charge, id=UUID(int=123_456), checks=3)) == pytest.approx(331.56, abs=1e-9)
+    assert changes.wait_seconds(replace(charge, id=UUID(int=0), checks=0)) == pytest.approx(4.0)
+    assert changes.wait_seconds(replace(charge, id=UUID(int=999), checks=0)) == pytest.approx(5.998)
+
+
+def test_a_step_opens_an_attempt_with_what_it_reserves() -> None:
+    snapshot = a_refunding("5.00")
+    line = Happened(event_type=TransactionEventType.REFUND_INITIATED, status=snapshot.transaction.status, data={})
+    told = replace(line, published=("refund.created", "ping"))
+    change = changes.opened(snapshot, (line, told), at=LATER)
+    assert (change.attempts, change.happened) == ((snapshot.attempt,), (line, told))
+    assert snapshot.refund is not None
+    assert change.refund == replace(snapshot.refund, updated_at=LATER)
+    before = snapshot.transaction
+    assert change.transaction == replace(
+        before, version=before.version + 2, published=before.published + 2, updated_at=LATER
+    )
+
+
+def test_a_snapshot_after_a_step_holds_what_changed_and_keeps_the_rest() -> None:
+    snapshot = a_refunding("5.00")
+    change = conclude(snapshot, APPROVED)
+    after = snapshot.after(change)
+    assert (after.transaction, after.refund) == (change.transaction, change.refund)
+    assert after.attempts == (snapshot.attempts[0], change.attempts[0])
+    added = replace(snapshot.attempts[0], id=snapshot.transaction.id)
+    more = snapshot.after(replace(change, attempts=(added,), refund=None))
+    assert (more.attempts, more.refund) == ((*snapshot.attempts, added), snapshot.refund)
+
+
+def test_who_must_be_looked_at_for_one_reason_keeps_it() -> None:
+    flagged = changes.in_review(a_charge().transaction, ReviewReason.COMPENSATION)
+    assert (flagged.needs_review, flagged.review_reason) == (True, ReviewReason.COMPENSATION)
+    assert changes.in_review(flagged, ReviewReason.SILENCE) == flagged

@@ -68,6 +68,7 @@ def test_nothing_finer_than_the_currencys_own_unit_is_accepted(spelling: Spellin
     ("psp", "code", "amount", "units"),
     [
         ("stripe", "USD", "10.99", 1099),
+        ("stripe", "USD", "19.99", 1999),
         ("stripe", "JPY", "500", 500),
         ("stripe", "CLP", "500", 500),
         ("stripe", "MGA", "500", 500),
@@ -132,6 +133,37 @@ def test_what_a_psp_cannot_represent_is_refused(psp: str, code: str, amount: str
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("psp", "code", "message"),
+    [
+        ("stripe", "KWD", "must be a positive multiple of 0.010 KWD"),
+        ("paypal", "JPY", "must be a positive multiple of 1 JPY"),
+        ("paypal", "KWD", "KWD is not available at this provider"),
+    ],
+)
+def test_a_refusal_says_what_would_be_taken(psp: str, code: str, message: str) -> None:
+    with pytest.raises(contract.Unsupported) as refused:
+        SPELLINGS[psp].to_integer(Decimal("0.5555"), code)
+
+    assert refused.value.message == message
+
+
+def test_no_amount_is_finer_than_the_currencys_own_unit_however_fine_the_psps_is() -> None:
+    assert Spelling(exponents={"USD": 4}).smallest("USD") == Decimal("0.01")
+
+
+@pytest.mark.parametrize(("hundredfold", "ugx"), [(True, {"UGX": 2}), (False, {})])
+def test_stripe_spells_ugandan_shillings_as_its_account_does(hundredfold: bool, ugx: dict[str, int]) -> None:
+    spelling = currency.stripe(ugx_hundredfold=hundredfold)
+    assert spelling.exponents == {"ISK": 2, "MGA": 0} | ugx
+    assert spelling.multiples == dict.fromkeys(("BHD", "JOD", "KWD", "OMR", "TND"), 10)
+    assert spelling.never == {"CLF", "IQD", "LYD", "UYI", "UYW"}
+
+
+def test_stripe_takes_a_hundredfold_of_ugandan_shillings_unless_told_otherwise() -> None:
+    assert currency.stripe() == currency.stripe(ugx_hundredfold=True)
+
+
 @pytest.mark.parametrize("amount", ["0", "-1", "NaN", "sNaN", "Infinity", "-Infinity", "1E+40"])
 def test_what_is_no_amount_is_refused(amount: str) -> None:
     with pytest.raises(contract.Unsupported):
@@ -140,5 +172,5 @@ def test_what_is_no_amount_is_refused(amount: str) -> None:
 
 @pytest.mark.parametrize("text", ["", ".", "-1.00", "1e5", "NaN", "1.0.0", "1,00", "١٠", " 1"])
 def test_text_that_is_no_plain_number_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="decimal number"):
+    with pytest.raises(ValueError, match=r"^not a plain decimal number$"):
         PAYPAL.from_text(text)

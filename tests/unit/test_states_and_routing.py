@@ -55,6 +55,14 @@ def test_an_impossible_step_names_where_the_transaction_stands() -> None:
     with pytest.raises(states.InvalidState) as caught:
         states.advance(TransactionStatus.REFUNDED, TransactionStatus.COMPLETED)
     assert caught.value.status is TransactionStatus.REFUNDED
+    assert caught.value.message == str(caught.value) == "a refunded transaction cannot become completed"
+
+
+def test_an_impossible_way_back_names_where_the_transaction_stands() -> None:
+    with pytest.raises(states.InvalidState) as caught:
+        states.go_back(TransactionStatus.FAILED, TransactionStatus.COMPLETED)
+    assert caught.value.status is TransactionStatus.FAILED
+    assert caught.value.message == "a failed transaction cannot go back to completed"
 
 
 def a_candidate(provider: str = "stripe", priority: int = 100, **members: Any) -> Candidate:
@@ -96,16 +104,40 @@ def test_lower_priority_goes_first_then_the_older_account() -> None:
 def test_an_account_that_cannot_take_a_charge_says_why(charge: Charge, candidate: Candidate, reason: str) -> None:
     plan = routing.plan(charge, [candidate])
     assert plan.order == ()
-    assert [one.reason for one in plan.exclusions] == [reason]
-    assert plan.explained()["exclusions"][0]["reason"] == reason
+    excluded = routing.Exclusion(account_id=candidate.account_id, provider="stripe", reason=reason)
+    assert plan.exclusions == (excluded,)
 
 
 def test_an_offline_account_is_taken_only_where_the_request_names_it() -> None:
     offline = a_candidate("manual", tokenless_methods=frozenset({"card"}), offline=True)
-    assert routing.plan(a_charge(tokens={}), [offline]).order == ()
+    (excluded,) = routing.plan(a_charge(tokens={}), [offline]).exclusions
+    assert excluded.reason == "takes offline payments, which a request must name"
     assert routing.plan(a_charge(tokens={}, provider="manual"), [offline]).order == (offline,)
 
 
 def test_a_redirect_method_needs_no_token() -> None:
     able = a_candidate(methods=frozenset({"e_wallet"}))
     assert routing.plan(a_charge(method="e_wallet", tokens={}), [able]).order == (able,)
+
+
+def test_a_plan_explains_itself() -> None:
+    first, second, other = a_candidate(), a_candidate("adyen"), a_candidate("paypal")
+    plan = routing.plan(a_charge(), [first, second, other])
+    assert plan.explained() == {
+        "rule": "priority",
+        "candidates": [ids.encode("pac", one.account_id) for one in plan.order],
+        "exclusions": [
+            {
+                "account": ids.encode("pac", other.account_id),
+                "provider": "paypal",
+                "reason": "no token for this provider",
+            }
+        ],
+    }
+    assert {one.account_id for one in plan.order} == {first.account_id, second.account_id}
+
+
+def test_where_no_account_is_eligible_each_says_why() -> None:
+    exclusions = routing.plan(a_charge(method="crypto"), [a_candidate()]).exclusions
+    nobody = routing.NoEligibleProvider(exclusions)
+    assert (nobody.exclusions, str(nobody)) == (exclusions, "no provider account can take this charge")

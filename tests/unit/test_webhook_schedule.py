@@ -35,6 +35,10 @@ def test_after_the_tenth_try_a_delivery_is_exhausted_whatever_was_asked(
     assert schedule.delay_seconds(tries, chance, retry_after=asked) is None
 
 
+def test_chance_chooses_between_four_and_six_fifths() -> None:
+    assert [schedule.jittered(100, chance) for chance in (0, 0.5, 1)] == [80, 100, 120]
+
+
 def test_an_endpoint_may_ask_for_a_later_try_but_not_for_an_earlier_one() -> None:
     assert schedule.delay_seconds(1, 0.5, retry_after=60) == 60
     assert schedule.delay_seconds(2, 0.5, retry_after=60) == 300
@@ -50,6 +54,8 @@ def test_an_endpoint_cannot_park_a_delivery_for_more_than_a_day() -> None:
         ("120", 120),
         (" 7 ", 7),
         ("0", 0),
+        ("12345678901", 123456789),
+        ("Fri, 15 Jan 2027 09:30:30 +0130", 30),
         (formatdate(NOW + 90, usegmt=True), 90),
         (formatdate(NOW - 90, usegmt=True), 0),
         ("Sunday, 06-Nov-94 08:49:37 GMT", 0),

@@ -1,0 +1,241 @@
+"""For each rule of the schema something that it refuses, and that nothing else would: see test_every_rule.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from db import ids
+
+NOWHERE = "00000000-0000-7000-8000-000000000000"
+OTHER_HASH = "\\x" + "c0" * 32
+TOO_LONG = "\\x" + "00" * 1_048_577
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """SQL with the rule's table as {table}. `aside` leaves out what else would refuse it."""
+
+    sql: str
+    aside: str = ""
+
+
+def same(*, of: str = "true", **changes: object) -> Example:
+    """A copy of a row with changes; in a text, $name is the copied row's own column."""
+    own = {name: value[1:] for name, value in changes.items() if isinstance(value, str) and value.startswith("$")}
+    plain = json.dumps({name: value for name, value in changes.items() if name not in own}, default=str)
+    taken = "".join(f" || jsonb_build_object('{name}', t.{column})" for name, column in own.items())
+    row = f"jsonb_populate_record(t, '{plain}'::jsonb{taken})"
+    return Example(f"INSERT INTO {{table}} SELECT r.* FROM {{table}} t, {row} r WHERE {of} LIMIT 1")
+
+
+def new(*, of: str = "true", **changes: object) -> Example:
+    """The same under an id of its own."""
+    return same(of=of, **{"id": ids.new()} | changes)
+
+
+def update(assignments: str) -> Example:
+    return Example(f"UPDATE {{table}} SET {assignments}")
+
+
+def both(*examples: Example) -> Example:
+    return Example("; ".join(example.sql for example in examples))
+
+
+_HISTORY = {
+    "append_only": update("partner_id = partner_id"),
+    "append_only_truncate": Example("TRUNCATE {table} CASCADE"),
+}
+_PARTITIONED = _HISTORY | {
+    "append_only_truncate": Example(
+        "TRUNCATE {table}",
+        # Its partitions have the rule too.
+        "DO $$ DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid FROM pg_inherits"
+        " WHERE inhparent = '{table}'::regclass LOOP"
+        " EXECUTE format('DROP TRIGGER append_only_truncate ON %s', part); END LOOP; END $$",
+    )
+}
+_PARTITION = {"append_only_truncate": Example("TRUNCATE {table}")}
+_KEPT = {"keep": Example("DELETE FROM {table}"), "keep_truncate": Example("TRUNCATE {table}")}
+_CHARGE = {"of": "t.operation = 'charge'", "state": "declined"}
+_OPEN = {"of": "t.operation = 'charge'", "state": "sending"}
+_REFUND = {"of": "t.operation = 'refund'", "state": "sending"}
+
+EXAMPLES: Mapping[str, Mapping[str, Example]] = {
+    "account_readings": {"account_readings_pkey": same(), "account_readings_account_id_fkey": same(account_id=NOWHERE)},
+    "api_keys": {
+        "api_keys_pkey": same(hash=OTHER_HASH),
+        "api_keys_hash_key": new(),
+        "api_keys_hash_check": new(hash="\\x00"),
+        "api_keys_scopes_check": new(hash=OTHER_HASH, scopes=[]),
+        "api_keys_partner_id_fkey": new(hash=OTHER_HASH, partner_id=NOWHERE),
+    },
+    "attempts": {
+        "attempts_pkey": same(**_CHARGE),
+        "attempts_amount_check": new(**_CHARGE, amount=0),
+        "attempts_check": new(**_CHARGE, operation="refund"),
+        "attempts_number_check": new(**_CHARGE, number=0),
+        "attempts_account_id_fkey": new(**_CHARGE, account_id=NOWHERE),
+        "attempts_partner_id_compensates_fkey": new(**_CHARGE, compensates=NOWHERE),
+        "attempts_partner_id_refund_id_fkey": new(**_REFUND, refund_id=NOWHERE),
+        "attempts_partner_id_transaction_id_fkey": new(**_CHARGE, transaction_id=NOWHERE),
+        "one_live_charge": new(**_OPEN),
+        "one_live_followup": both(new(**_OPEN, operation="capture"), new(**_OPEN, operation="cancel")),
+        "one_live_refund": both(new(**_REFUND), new(**_REFUND)),
+        "one_compensation": both(*(new(**_OPEN, operation="compensate", compensates="$id") for _ in range(2))),
+        "guard": update("request = 'another'"),
+        "keep": Example("DELETE FROM {table} WHERE operation = 'refund'"),
+        "keep_truncate": Example("TRUNCATE {table} CASCADE", "DROP TRIGGER keep_truncate ON review_decisions"),
+    },
+    "audit_logs": _PARTITIONED | {"audit_logs_pkey": same(), "audit_logs_partner_id_fkey": new(partner_id=NOWHERE)},
+    "audit_logs_other": _PARTITION,
+    "currencies": {
+        "currencies_pkey": same(),
+        "currencies_amount_min_check": update("amount_min = 0"),
+        "currencies_check": update("amount_max = amount_min - 0.0001"),
+        "currencies_code_check": same(code="usd"),
+        "currencies_decimal_places_check": same(code="XXA", decimal_places=5),
+    },
+    "customers": {"customers_pkey": same(), "customers_partner_id_fkey": new(partner_id=NOWHERE)},
+    "disputes": {
+        "disputes_pkey": same(provider_dispute_id="x"),
+        "disputes_partner_id_transaction_id_provider_dispute_id_key": new(),
+        "disputes_amount_check": new(provider_dispute_id="x", amount=0),
+        "disputes_amount_withdrawn_check": update("amount_withdrawn = -1"),
+        "disputes_currency_fkey": new(provider_dispute_id="x", currency="XXA"),
+        "disputes_partner_id_fkey": Example(
+            new(partner_id=NOWHERE).sql, "ALTER TABLE disputes DROP CONSTRAINT disputes_partner_id_transaction_id_fkey"
+        ),
+        "disputes_partner_id_transaction_id_fkey": new(transaction_id=NOWHERE),
+    },
+    "events": _HISTORY
+    | {
+        "events_pkey": same(sequence=2),
+        "events_partner_id_transaction_id_sequence_key": new(),
+        "events_partner_id_transaction_id_fkey": new(transaction_id=NOWHERE),
+    },
+    "findings": {
+        "findings_pkey": same(subject="x"),
+        "findings_open": new(),
+        "findings_source_check": new(subject="x", source="rumour"),
+        "findings_account_id_fkey": new(subject="x", account_id=NOWHERE),
+        "findings_partner_id_fkey": new(subject="x", partner_id=NOWHERE),
+    },
+    "idempotency_keys": {
+        "idempotency_keys_pkey": same(),
+        "idempotency_keys_check": update("response_body = '', response_sealed = ''"),
+        "idempotency_keys_fingerprint_check": update("fingerprint = ''"),
+        "idempotency_keys_partner_id_fkey": same(partner_id=NOWHERE),
+    },
+    "ledger_accounts": _HISTORY
+    | {
+        "append_only_truncate": Example(
+            "TRUNCATE {table} CASCADE", "DROP TRIGGER append_only_truncate ON ledger_entries"
+        ),
+        "ledger_accounts_pkey": same(),
+        "ledger_accounts_name_check": same(name="my pocket"),
+        "ledger_accounts_currency_fkey": same(currency="XXA"),
+        "ledger_accounts_partner_id_fkey": same(partner_id=NOWHERE),
+    },
+    "ledger_entries": _HISTORY
+    | {
+        "ledger_entries_pkey": same(),
+        "ledger_entries_amount_check": same(sequence=2, amount=0),
+        "ledger_entries_partner_id_currency_account_fkey": same(account="suspense"),
+        "ledger_entries_partner_id_transaction_id_fkey": same(transaction_id=NOWHERE),
+        "ledger_balanced": same(sequence=2),
+    },
+    "partners": {
+        "partners_pkey": same(email="x"),
+        "partners_email_key": new(),
+        "partners_name_check": new(email="x", name=""),
+        "partners_rate_limit_per_minute_check": update("rate_limit_per_minute = 0"),
+    },
+    "payment_methods": {"payment_methods_pkey": same()},
+    "provider_accounts": {
+        "provider_accounts_pkey": same(),
+        "provider_accounts_check": new(livemode=True, base_url="https://psp.example"),
+        "provider_accounts_partner_id_fkey": new(partner_id=NOWHERE),
+    },
+    "provider_calls": _PARTITIONED | {"provider_calls_pkey": same()},
+    "provider_calls_other": _PARTITION,
+    "provider_events": _KEPT
+    | {
+        "provider_events_pkey": same(dedupe_key="x"),
+        "provider_events_account_id_dedupe_key_key": new(),
+        "provider_events_body_check": new(dedupe_key="x", body=TOO_LONG),
+        "provider_events_account_id_fkey": new(account_id=NOWHERE),
+        "provider_events_partner_id_fkey": new(dedupe_key="x", partner_id=NOWHERE),
+        "guard": update("body = 'another'"),
+    },
+    "refunds": {
+        "refunds_pkey": same(idempotency_key=None),
+        "one_refund_per_key": new(),
+        "refunds_amount_check": new(idempotency_key=None, amount=0),
+        "refunds_currency_fkey": new(idempotency_key=None, currency="XXA"),
+        "refunds_partner_id_transaction_id_fkey": new(idempotency_key=None, transaction_id=NOWHERE),
+        "refunds_agree": update("status = 'completed'"),
+    },
+    "review_decisions": _KEPT
+    | {
+        "review_decisions_pkey": same(),
+        "four_eyes": update("approved_by = requested_by, approved_at = now()"),
+        "review_decisions_check": update("approved_by = 'grace'"),
+        "review_decisions_check1": new(verdict="settled"),
+        "review_decisions_evidence_check": new(evidence="trust me"),
+        "review_decisions_partner_id_attempt_id_fkey": new(attempt_id=NOWHERE),
+        "review_decisions_partner_id_transaction_id_fkey": new(transaction_id=NOWHERE),
+        "guard": update("evidence = 'another story'"),
+    },
+    "transaction_events": _PARTITIONED
+    | {
+        "transaction_events_pkey": same(),
+        "transaction_events_sequence_check": same(sequence=0),
+        "transaction_events_partner_id_transaction_id_fkey": same(transaction_id=NOWHERE),
+    },
+    "transaction_events_other": _PARTITION,
+    "transactions": {
+        "transactions_pkey": same(idempotency_key=None),
+        "one_transaction_per_key": new(),
+        "captured_within_authorized": update("capture_pending = 0.01"),
+        "refunded_within_captured": update("refund_reserved = 10.01"),
+        "transactions_amount_captured_check": Example(
+            update("amount_captured = -1").sql, "ALTER TABLE transactions DROP CONSTRAINT refunded_within_captured"
+        ),
+        "transactions_amount_check": new(idempotency_key=None, amount=0, amount_captured=0),
+        "transactions_amount_refunded_check": update("amount_refunded = -1"),
+        "transactions_capture_pending_check": update("capture_pending = -1"),
+        "transactions_published_check": update("published = -1"),
+        "transactions_refund_reserved_check": update("refund_reserved = -1"),
+        "transactions_version_check": new(idempotency_key=None, version=0),
+        "transactions_currency_fkey": new(idempotency_key=None, currency="XXA"),
+        "transactions_partner_id_customer_id_fkey": new(idempotency_key=None, customer_id=NOWHERE),
+        "transactions_partner_id_fkey": new(partner_id=NOWHERE),
+        "transactions_payment_method_fkey": new(idempotency_key=None, payment_method="barter"),
+        "transactions_provider_account_id_fkey": new(idempotency_key=None, provider_account_id=NOWHERE),
+        "guard": update("livemode = NOT livemode"),
+        "refunds_agree": update("refund_reserved = 1"),
+        "refunds_agree_first": Example(
+            new(idempotency_key=None, refund_reserved=1).sql, "DROP TRIGGER transactions_have_event ON transactions"
+        ),
+        "transactions_have_event": new(idempotency_key=None),
+    },
+    "webhook_attempts": _HISTORY
+    | {
+        "webhook_attempts_pkey": same(),
+        "webhook_attempts_duration_ms_check": same(number=2, duration_ms=-1),
+        "webhook_attempts_number_check": same(number=0),
+    },
+    "webhook_deliveries": {
+        "webhook_deliveries_pkey": same(),
+        "webhook_deliveries_check": update("state = 'pending'"),
+        "webhook_deliveries_partner_id_endpoint_id_fkey": new(endpoint_id=NOWHERE),
+        "webhook_deliveries_partner_id_event_id_fkey": new(event_id=NOWHERE),
+    },
+    "webhook_endpoints": {
+        "webhook_endpoints_pkey": same(),
+        "webhook_endpoints_event_types_check": update("event_types = ARRAY[]::varchar[]"),
+        "webhook_endpoints_partner_id_fkey": new(partner_id=NOWHERE),
+    },
+}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from db import failpoints
 from db.database import Role
 from gateway import api_keys, doctor, listener, metrics, runtime, telemetry
 from gateway.api import auth, dispatch, errors, exchange, pages, paths, rate_limit, routes
@@ -23,6 +24,7 @@ from webhooks.inbound import Inbound
 
 _ANY_HOST = frozenset({"/healthz", "/readyz"})
 """Whoever watches the process asks by address."""
+_TABLE = paths.Table(routes.ROUTES)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -34,7 +36,7 @@ def create_app(
     also: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
     """`also`: what else this process serves without an API key (PSP notifications, the console)."""
-    table = table or paths.Table(routes.ROUTES)
+    table = table or _TABLE
     settings = runtime.settings
     partner_api = auth.Auth(
         rate_limit.RateLimit(dispatch.Dispatch(runtime), limiter or rate_limit.LocalLimiter()),
@@ -50,7 +52,11 @@ def create_app(
 def _doors(runtime: Runtime) -> list[Route]:
     """What PSPs and their customers call, without an API key."""
     inbound = Inbound(
-        runtime.database, runtime.accounts.opened, telemetry.notification_received, wake=runtime.notified.set
+        runtime.database,
+        runtime.accounts.opened,
+        telemetry.notification_received,
+        wake=runtime.notified.set,
+        clock=lambda: runtime.clock().timestamp(),
     )
     return [
         Route("/webhooks/{provider}/{account}", inbound.receive, methods=["POST"]),
@@ -97,16 +103,16 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         current, path = exchange.of(scope), scope["path"]
+        partner_api = path.startswith("/v1/")
+        if partner_api and (match := self.table.find(path)) is not None:
+            route = match.methods.get(scope["method"])
+            current.match, current.route = match, match.template
+            current.money = route is not None and route.money
         if self.allowed_hosts and path not in _ANY_HOST:
             self._check_host(current.headers.get(b"host", b""))
         if scope["method"] not in _METHODS:
             raise errors.Problem("method_not_allowed", headers={"Allow": ", ".join(sorted(_METHODS))})
-        if path.startswith("/v1/"):
-            match = self.table.find(path)
-            if match is not None:
-                route = match.methods.get(scope["method"])
-                current.match, current.route = match, match.template
-                current.money = route is not None and route.money
+        if partner_api:
             await self.partner_api(scope, receive, send)
         else:
             current.route = self._known.get(path) or self._known.get("/" + path[1:].partition("/")[0], "unknown")
@@ -131,5 +137,6 @@ async def _not_found(_scope: Scope, _receive: Receive, _send: Send) -> None:
 def run(settings: Settings) -> int:
     """`paygate serve`."""
     telemetry.configure_logging(settings.log_level)
+    failpoints.arm_process(settings.failpoints)
     listener.run_loop(serve(settings))
     return 0

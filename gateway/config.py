@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from db import failpoints
+
 Network = IPv4Network | IPv6Network
 
 SECRET_KEY_BYTES = 32
@@ -69,6 +71,8 @@ class Settings:
     log_level: str = "INFO"
     security_contact: str | None = None
     """Where `/.well-known/security.txt` sends reports: an https: or mailto: address."""
+    failpoints: tuple[failpoints.Rule, ...] = ()
+    """Where this process is to crash or pause itself: for rehearsals on a machine of one's own."""
 
 
 def read(environ: Mapping[str, str]) -> Settings:
@@ -196,4 +200,5 @@ _VARIABLES: Mapping[str, Callable[[str], Any]] = {
     "shutdown_seconds": _whole(1, 600),
     "log_level": _level,
     "security_contact": _url("https", "mailto"),
+    "failpoints": failpoints.parse,
 }

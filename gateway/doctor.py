@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
+from urllib.parse import urlsplit
 
 import asyncpg
 from redis.asyncio import Redis
@@ -27,6 +28,7 @@ CLOCK_SKEW_MAX = timedelta(seconds=5)
 """More than this is a mistake, even where it does no harm: leases run on the database's clock alone."""
 SERVER_VERSION_MIN = 150_003
 """PostgreSQL 15.3 mends CVE-2023-2455: row policies of the wrong role in cached plans."""
+_THIS_MACHINE = {"127.0.0.1", "::1", "localhost"}
 REDIS_SECONDS = 2.0
 PROVIDER_SECONDS = 10.0
 
@@ -59,7 +61,8 @@ class Unfit(Exception):
 
 async def refuse_if_unfit(runtime: Runtime) -> None:
     """Raises `Unfit`."""
-    wrong = [found for found in await inspect_database(runtime.database) if found.weight == "fatal" and not found.ok]
+    findings = [_rehearsal(runtime.settings), *await inspect_database(runtime.database)]
+    wrong = [found for found in findings if found.weight == "fatal" and not found.ok]
     if wrong:
         raise Unfit(wrong)
 
@@ -73,7 +76,8 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
             Finding(check="configuration", ok=False, told=problem, mend="set the variable", weight="fatal")
             for problem in error.problems
         ]
-    findings = [Finding(check="configuration", ok=True, told="the settings can be read"), _hosts(settings)]
+    findings = [Finding(check="configuration", ok=True, told="the settings can be read")]
+    findings += [_hosts(settings), _rehearsal(settings)]
     for role in Role:
         findings += await _examine_role(settings, role)
     if settings.redis_url is not None:
@@ -223,6 +227,17 @@ def _hosts(settings: Settings) -> Finding:
         told="the server goes by " + (", ".join(sorted(settings.allowed_hosts)) or "any name"),
         mend="name its hosts in PAYGATE_ALLOWED_HOSTS",
         weight="advice",
+    )
+
+
+def _rehearsal(settings: Settings) -> Finding:
+    """Whoever can be reached from elsewhere has customers."""
+    reached_as = {settings.host} | ({urlsplit(settings.public_url).hostname} if settings.public_url else set())
+    return _finding(
+        "failpoints",
+        not settings.failpoints or reached_as <= _THIS_MACHINE,
+        "this process is told to crash or pause itself" if settings.failpoints else "none is armed",
+        "unset PAYGATE_FAILPOINTS, or listen on 127.0.0.1",
     )
 
 

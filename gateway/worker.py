@@ -89,6 +89,7 @@ async def serve(settings: Settings) -> None:
 def run(settings: Settings) -> int:
     """`paygate worker`."""
     telemetry.configure_logging(settings.log_level)
+    failpoints.arm_process(settings.failpoints)
     listener.run_loop(serve(settings))
     return 0
 

@@ -55,7 +55,8 @@ QUERIES = {
 
 _BOOKS = """
     SELECT 'pg1' AS scheme, a.partner_id, a.id, a.provider, a.operation, t.currency, c.decimal_places,
-           t.amount_captured, t.status, t.capture_pending, a.amount, a.state, t.capture AS mode, a.routing->>'captured' AS back
+           t.amount_captured, t.status, t.capture_pending, a.amount, a.state, t.capture AS mode,
+           a.routing->>'captured' AS back
     FROM attempts a JOIN transactions t ON t.partner_id = a.partner_id AND t.id = a.transaction_id
     JOIN currencies c ON c.code = t.currency
     WHERE a.operation IN ('charge', 'refund', 'compensate')"""

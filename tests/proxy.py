@@ -151,7 +151,7 @@ class _Conversation:
             pumps += map(asyncio.create_task, (self._ask(asks, to_upstream), self._answer(answers, to_client)))
             ended, _ = await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.gather(*ended)
-        except OSError:
+        except (OSError, RuntimeError):  # uvloop's word for a transport that was closed meanwhile
             self.reset()
         finally:
             for pump in pumps:

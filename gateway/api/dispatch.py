@@ -35,7 +35,6 @@ class Dispatch:
         else:
             route = _choose(current.match, scope["method"])
             call = await self._read(route, scope, receive, current)
-            current.entered = True
             answer = await route.endpoint(call)
         await exchange.send_answer(send, answer)
 

@@ -31,12 +31,16 @@ RETRY_AFTER_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """`safe_to_retry`: the same request under the same Idempotency-Key may be sent again as it is, and may succeed."""
+    """`safe_to_retry`: the same request under the same Idempotency-Key may be sent again as it is, and may succeed.
+
+    `money_moved` is `unknown` where the key was not looked up: this request may repeat one that moved money.
+    """
 
     status: int
     title: str
     meaning: str
     safe_to_retry: bool = False
+    money_moved: MoneyMoved = "no"
 
 
 CODES: Mapping[str, Code] = {
@@ -54,18 +58,30 @@ CODES: Mapping[str, Code] = {
     ),
     "invalid_host": Code(400, "This server does not go by that name", "The Host header names another server."),
     "unauthenticated": Code(
-        401, "No valid API key", "The key is missing, unknown, expired or revoked. Send Authorization: Bearer sk_…"
+        401,
+        "No valid API key",
+        "The key is missing, unknown, expired or revoked. Send Authorization: Bearer sk_…",
+        money_moved="unknown",
     ),
     "insufficient_scope": Code(
-        403, "The key may not do this", "The key lacks the scope this route needs; the answer names it as `scope`."
+        403,
+        "The key may not do this",
+        "The key lacks the scope this route needs; the answer names it as `scope`.",
+        money_moved="unknown",
     ),
-    "partner_inactive": Code(403, "The account is inactive", "The partner was deactivated: contact support."),
+    "partner_inactive": Code(
+        403, "The account is inactive", "The partner was deactivated: contact support.", money_moved="unknown"
+    ),
     "not_found": Code(
         404, "Not found", "There is no such thing, or it belongs to another partner or to the other mode (test/live)."
     ),
     "method_not_allowed": Code(405, "Method not allowed", "The Allow header lists what this address takes."),
     "request_timeout": Code(
-        408, "The body did not arrive in time", "A body must arrive within 20 seconds.", safe_to_retry=True
+        408,
+        "The body did not arrive in time",
+        "A body must arrive within 20 seconds.",
+        safe_to_retry=True,
+        money_moved="unknown",
     ),
     "idempotency_in_progress": Code(
         409,
@@ -100,13 +116,18 @@ CODES: Mapping[str, Code] = {
         "A field holds a card number or a security code. Send a token of a provider instead; nothing was kept.",
     ),
     "rate_limited": Code(
-        429, "Too many requests", "Wait Retry-After seconds; RateLimit tells what is left.", safe_to_retry=True
+        429,
+        "Too many requests",
+        "Wait Retry-After seconds; RateLimit tells what is left.",
+        safe_to_retry=True,
+        money_moved="unknown",
     ),
     "internal_error": Code(
         500,
         "Something went wrong on our side",
         "Repeat the request with the same Idempotency-Key: it never executes twice.",
         safe_to_retry=True,
+        money_moved="unknown",
     ),
     "temporarily_unavailable": Code(
         503,
@@ -127,7 +148,7 @@ class Problem(Exception):
         *,
         errors: Sequence[tuple[str, str]] = (),
         headers: Mapping[str, str] | None = None,
-        money_moved: MoneyMoved = "no",
+        money_moved: MoneyMoved | None = None,
         safe_to_retry: bool | None = None,
         **members: object,
     ) -> None:
@@ -136,7 +157,7 @@ class Problem(Exception):
         self.detail = detail
         self.errors = errors
         self.headers = headers or {}
-        self.money_moved = money_moved
+        self.money_moved = CODES[code].money_moved if money_moved is None else money_moved
         self.safe_to_retry = CODES[code].safe_to_retry if safe_to_retry is None else safe_to_retry
         self.members = members
 
@@ -255,4 +276,4 @@ class Errors:
                 return problem
         telemetry.log("request failed", level=logging.ERROR, error=error, request_id=current.request_id)
         current.code = "internal_error"
-        return Problem("internal_error", money_moved="unknown" if current.entered else "no")
+        return Problem("internal_error")

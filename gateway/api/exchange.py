@@ -52,8 +52,6 @@ class Exchange:
     route: str = "unknown"
     """The route's template, for metrics and logs: a path itself may hold anything."""
     money: bool = False
-    entered: bool = False
-    """The endpoint was called: from here on money may have moved."""
     principal: Principal | None = None
     extra: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Fields that a layer adds to whatever is answered."""

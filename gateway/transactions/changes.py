@@ -94,6 +94,12 @@ def opened(snapshot: Snapshot, happened: tuple[Happened, ...], *, at: datetime) 
     return changed(snapshot.transaction, (snapshot.attempt,), snapshot.refund, happened, at)
 
 
+def checked_by(change: Change, at: datetime | None) -> Change:
+    """The transaction tells the soonest check of all that is open of it."""
+    soonest = min(filter(None, (change.transaction.next_check_at, at)), default=None)
+    return replace(change, transaction=replace(change.transaction, next_check_at=soonest))
+
+
 def in_review(transaction: Transaction, reason: ReviewReason) -> Transaction:
     """A person must look. What was flagged for another reason keeps that reason until somebody answers it."""
     return replace(transaction, needs_review=True, review_reason=transaction.review_reason or reason)

@@ -55,7 +55,7 @@ async def charge(runtime: Runtime, caller: Caller, command: Charge) -> Answered:
         return again
     runtime.published(1)
     outcome = await sending.send(account.adapter, begun.attempt)
-    return await _concluded(runtime, begun, outcome, caller.actor)
+    return await _concluded(runtime, caller, begun, outcome)
 
 
 def standing(runtime: Runtime, snapshot: Snapshot, body: str | None = None) -> Answered:
@@ -109,15 +109,16 @@ async def _begin(runtime: Runtime, caller: Caller, snapshot: Snapshot, change: c
         raise
 
 
-async def _concluded(runtime: Runtime, begun: Snapshot, outcome: contract.Outcome, actor: str) -> Answered:
+async def _concluded(runtime: Runtime, caller: Caller, begun: Snapshot, outcome: contract.Outcome) -> Answered:
     """Tx B. Where the database stays away, the answer is what is certain: it was sent and will be settled."""
     try:
-        recorded = await journal.record(runtime, begun, outcome, actor=actor)
+        recorded = await journal.record(runtime, begun, outcome, actor=caller.actor)
     except (Unavailable, CommitUncertain):
         return standing(runtime, begun)
     if recorded.released:
         raise ProviderUnavailable(recorded.snapshot)
-    return standing(runtime, recorded.snapshot, recorded.answer)
+    answered = standing(runtime, recorded.snapshot, recorded.answer)
+    return answered if recorded.answer is not None else await idempotency.lasting(runtime, caller, answered)
 
 
 async def _answered_before(runtime: Runtime, caller: Caller) -> Answered | None:
@@ -127,7 +128,8 @@ async def _answered_before(runtime: Runtime, caller: Caller) -> Answered | None:
             return await _late_repeat(runtime, connection, caller)
     if isinstance(before, Answered):
         return before
-    return standing(runtime, await recovery.resolve_for(runtime, caller, before))
+    resolved = standing(runtime, await recovery.resolve_for(runtime, caller, before))
+    return await idempotency.lasting(runtime, caller, resolved)
 
 
 async def _late_repeat(runtime: Runtime, connection: Connection, caller: Caller) -> Answered | None:

@@ -46,6 +46,18 @@ _ENDED_BY = {RULED_OUT: AttemptState.CANCELLED_CONFIRMED, ABSENT: AttemptState.A
 
 def concluded(snapshot: Snapshot, outcome: Outcome, *, at: datetime) -> Change:
     """What the PSP's answer (or silence) to the attempt changes. Raises `states.InvalidState` for an impossible one."""
+    change = _concluded(snapshot, outcome, at)
+    ended = {one.id for one in change.attempts if one.finished_at is not None}
+    others = (
+        max(one.next_check_at, at)
+        for one in snapshot.attempts
+        if one.id != snapshot.attempt_id and one.id not in ended and one.state in states.LIVE_ATTEMPTS
+        if one.next_check_at is not None
+    )
+    return changes.checked_by(change, min(others, default=None))
+
+
+def _concluded(snapshot: Snapshot, outcome: Outcome, at: datetime) -> Change:
     transaction, attempt, refund = snapshot.transaction, snapshot.attempt, snapshot.refund
     match attempt.operation:
         case AttemptOperation.CHARGE:

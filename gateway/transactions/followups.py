@@ -178,7 +178,8 @@ async def _follow(runtime: Runtime, caller: Caller, transaction_id: UUID, openin
     if isinstance(begun, Answered):
         return begun
     if isinstance(begun, idempotency.Unanswered):
-        return _standing(runtime, await recovery.resolve_for(runtime, caller, begun))
+        resolved = _standing(runtime, await recovery.resolve_for(runtime, caller, begun))
+        return await idempotency.lasting(runtime, caller, resolved)
     if begun is None:  # who held the key has just given it back: nothing was sent
         raise idempotency.InProgress(1)
     snapshot, adapter = begun
@@ -190,7 +191,8 @@ async def _follow(runtime: Runtime, caller: Caller, transaction_id: UUID, openin
         return _standing(runtime, snapshot)
     if recorded.released:
         raise ProviderUnavailable(recorded.snapshot)
-    return _standing(runtime, recorded.snapshot)
+    answered = _standing(runtime, recorded.snapshot)
+    return answered if recorded.answer is not None else await idempotency.lasting(runtime, caller, answered)
 
 
 async def _begin_settled(

@@ -8,8 +8,10 @@ from uuid import UUID
 
 from db import idempotency
 from db.database import Connection
+from gateway.runtime import Runtime
 from gateway.transactions.commands import Caller
 
+ACCEPTED = 202
 ASK_AGAIN_SECONDS = 5.0
 """At most: most first requests end within a second, though their lease is longer."""
 
@@ -43,6 +45,17 @@ class Unanswered:
 
     transaction_id: UUID
     attempt_id: UUID
+
+
+async def lasting(runtime: Runtime, caller: Caller, answered: Answered) -> Answered:
+    """What the key got for good, where somebody else concluded its attempt: every repeat will be told that."""
+    if answered.status == ACCEPTED or caller.key is None:
+        return answered
+    async with runtime.database.as_partner(caller.scope.partner_id) as connection:
+        found = await idempotency.find(connection, caller.scope, caller.key)
+    if found is None or found.response_status is None:
+        return answered
+    return Answered(status=found.response_status, body=found.response_body or "", replayed=True)
 
 
 async def earlier(connection: Connection, caller: Caller) -> Answered | Unanswered | None:

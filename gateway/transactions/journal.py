@@ -26,7 +26,7 @@ from db.records import (
 )
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import conclusions, states, steps, unasked
+from gateway.transactions import changes, conclusions, states, steps, unasked
 from gateway.transactions.changes import Change, Snapshot
 from gateway.transactions.commands import Caller
 from providers.contract import Outcome, Prepared
@@ -86,6 +86,8 @@ async def begin(
     runtime: Runtime, connection: Connection, caller: Caller, snapshot: Snapshot, change: Change
 ) -> Snapshot:
     """Write what is about to be sent, together with the claim of the caller's key. Raises `KeyTaken`."""
+    lease_ends_at = runtime.clock() + timedelta(seconds=runtime.settings.lease_seconds)
+    change = changes.checked_by(change, lease_ends_at)
     after = snapshot.after(change)
     step = steps.rows(runtime, after, change, actor=caller.actor)
     step["attempts"][0] |= {

@@ -63,6 +63,16 @@ async def test_a_key_with_another_path_is_refused(partner: Partner) -> None:
     assert (await partner.get(f"/v1/transactions/{sale['id']}")).json()["amount_refunded"] == "0.00"
 
 
+async def test_a_key_with_the_same_body_at_another_path_is_refused(shared_house: House, partner: Partner) -> None:
+    key = new_key()
+    held = (await partner.charge(capture="manual", reference="same-body")).json()
+    assert (await partner.post(f"/v1/transactions/{held['id']}/captures", key=key)).status_code == 200
+    refused(await partner.post(f"/v1/transactions/{held['id']}/cancel", key=key), 422, "idempotency_key_reused")
+    other = (await partner.charge(capture="manual")).json()
+    refused(await partner.post(f"/v1/transactions/{other['id']}/captures", key=key), 422, "idempotency_key_reused")
+    assert await moved(shared_house, "same-body") == {"charges": (1, 1999), "captures": (1, 1999)}
+
+
 async def test_twenty_identical_requests_at_once_are_one_charge(shared_house: House, partner: Partner) -> None:
     key = new_key()
     answers = await asyncio.gather(*(partner.charge(key=key, reference="twenty") for _ in range(20)))

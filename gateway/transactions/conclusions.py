@@ -61,6 +61,9 @@ def _concluded(snapshot: Snapshot, outcome: Outcome, at: datetime) -> Change:
     transaction, attempt, refund = snapshot.transaction, snapshot.attempt, snapshot.refund
     match attempt.operation:
         case AttemptOperation.CHARGE:
+            if isinstance(outcome, Declined) and _is_being_cancelled(snapshot):
+                # What ended it may be the cancel itself, which has its own outcome to tell.
+                outcome = Pending(provider_id=outcome.provider_id or attempt.provider_id or "", trace=outcome.trace)
             return _charged(transaction, attempt, outcome, at)
         case AttemptOperation.CAPTURE:
             return _captured(transaction, attempt, outcome, at)
@@ -73,6 +76,12 @@ def _concluded(snapshot: Snapshot, outcome: Outcome, at: datetime) -> Change:
             return _compensated(snapshot, outcome, at)
         case _:
             assert_never(attempt.operation)
+
+
+def _is_being_cancelled(snapshot: Snapshot) -> bool:
+    cancels = (one for one in snapshot.attempts if one.operation is AttemptOperation.CANCEL)
+    waits = snapshot.attempt.state is AttemptState.WAITING
+    return waits and any(one.state in states.LIVE_ATTEMPTS for one in cancels)
 
 
 def contradicted(snapshot: Snapshot, outcome: Outcome, *, at: datetime) -> Change:

@@ -233,6 +233,15 @@ def test_a_cancel_ends_the_charge_that_waited_for_the_customer() -> None:
     assert [attempt.state for attempt in after.attempts] == ["cancelled_confirmed", "succeeded"]
 
 
+def test_a_refusal_while_the_charge_is_being_cancelled_is_left_to_the_cancel() -> None:
+    cancelling = a_cancel(TransactionStatus.REQUIRES_ACTION)
+    waiting = replace(cancelling, attempt_id=cancelling.attempts[0].id)
+    change = conclude(waiting, DECLINED)
+    assert (change.transaction.status, change.attempts[0].state) == ("requires_action", AttemptState.WAITING)
+    after = replace(waiting.after(change), attempt_id=cancelling.attempt_id)
+    assert conclude(after, APPROVED).transaction.status == "cancelled"
+
+
 @pytest.mark.parametrize(("amount", "status"), [("19.99", "refunded"), ("5.00", "partially_refunded")])
 def test_a_refund_gives_back_and_is_posted(amount: str, status: str) -> None:
     change = conclude(a_refunding(amount), APPROVED)

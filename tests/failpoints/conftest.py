@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db import embedded
+from tests.conftest import cloned
+from tests.failpoints.cases import Recordings
+from tests.failpoints.matrix import Tally
+from tests.failpoints.stage import Stage
+
+
+@pytest.fixture(scope="session")
+async def stage(postgres: embedded.Server, template: str) -> AsyncIterator[Stage]:
+    """One for all: every case is another partner's, and all the money is counted when the last is over."""
+    async with cloned(postgres, template) as url, Stage.opened(url) as opened:
+        yield opened
+        await opened.check_invariants()
+
+
+@pytest.fixture(scope="session")
+def recordings(stage: Stage) -> Recordings:
+    return Recordings(stage)
+
+
+@pytest.fixture(scope="session")
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Counts the cases; told at the end, and written where `--failpoints-report` says."""
+    counted = Tally(whole=request.config.getoption("--failpoints") == "whole")
+    yield counted
+    terminal: Any = request.config.pluginmanager.get_plugin("terminalreporter")
+    terminal.write_line(f"\nfailpoints: {counted}")
+    path = request.config.getoption("--failpoints-report")
+    if path:
+        Path(path).write_text(json.dumps(counted.to_json(), indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,60 @@
+"""Promise: every lease, due time and id that PostgreSQL makes in a simulated town follows from the seed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from db import embedded
+from tests.simulation import postgresql
+
+MOMENT = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+async def virtual(postgres: embedded.Server) -> embedded.Server:
+    """The session's server, with a template on virtual time."""
+    await postgresql.prepare(postgres.url)
+    return postgres
+
+
+@pytest.fixture
+async def town_database(virtual: embedded.Server) -> AsyncIterator[str]:
+    await postgresql.clone(virtual.url, "town")
+    yield "town"
+    await postgresql.drop(virtual.url, "town")
+
+
+async def test_what_the_schema_calls_now_is_what_it_was_told(virtual: embedded.Server, town_database: str) -> None:
+    async with postgresql.connected(virtual.url, town_database) as owner:
+        await owner.execute(postgresql.time_told(MOMENT.timestamp()))
+        event = await owner.fetchrow(
+            "WITH account AS (INSERT INTO provider_accounts (id, provider, livemode, label, credentials)"
+            " VALUES (gen_random_uuid(), 'stripe', false, 'Stripe', '') RETURNING id)"
+            " INSERT INTO provider_accounts (id, provider, livemode, label, credentials)"
+            " SELECT gen_random_uuid(), 'adyen', false, 'Adyen', '' FROM account RETURNING created_at, updated_at"
+        )
+        assert event is not None
+        assert set(event.values()) == {MOMENT}
+        assert await owner.fetchval("SELECT clock_timestamp()") == MOMENT
+
+
+async def test_two_towns_draw_the_same_ids(virtual: embedded.Server, town_database: str) -> None:
+    drawn = []
+    for _ in range(2):
+        await postgresql.clone(virtual.url, town_database)
+        async with postgresql.connected(virtual.url, town_database) as owner:
+            await owner.execute(postgresql.time_told(MOMENT.timestamp()))
+            drawn.append(await owner.fetch("SELECT uuid_v7() FROM generate_series(1, 3)"))
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 3
+
+
+async def test_what_asks_the_real_clock_is_found(virtual: embedded.Server, town_database: str) -> None:
+    async with postgresql.connected(virtual.url, town_database) as owner:
+        assert await postgresql.left_behind(owner) == []
+        await owner.execute("CREATE TABLE public.late (at timestamptz DEFAULT pg_catalog.now())")
+        await owner.execute("CREATE TABLE public.later (at timestamptz DEFAULT CURRENT_TIMESTAMP)")
+        assert sorted(await postgresql.left_behind(owner)) == ["CURRENT_TIMESTAMP", "pg_catalog.now()"]

@@ -1,0 +1,40 @@
+"""Promise: docs/assurance.md shows what assurance.json holds, of campaigns that were long enough and found nothing."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests import assurance
+
+TRANSACTIONS_MIN, KILLS_MIN = 20_000, 200
+
+
+def test_the_page_shows_the_figures() -> None:
+    assert assurance.PAGE.read_text(encoding="utf-8") == assurance.page(assurance.read())
+
+
+@pytest.mark.parametrize("name", assurance.CAMPAIGNS)
+def test_every_campaign_was_run(name: str) -> None:
+    assert assurance.read()[name]["run"]["date"]
+
+
+def test_the_last_soak_was_long_and_found_nothing() -> None:
+    soak = assurance.read()["soak"]
+    assert soak["violations"] == []
+    assert soak["transactions"] >= TRANSACTIONS_MIN
+    assert soak["kills"]["serve"] + soak["kills"]["worker"] >= KILLS_MIN
+
+
+def test_the_figures_tell_of_no_machine() -> None:
+    text = assurance.FIGURES.read_text(encoding="utf-8")
+    assert not re.findall(r"(?<![\w.])/(?:tmp|home|root|work|usr|var|private|Users)\b", text)
+
+
+def test_figures_become_rows() -> None:
+    ran = {"date": "2026-01-31", "revision": "abc", "python": "3.11", "postgresql": "18"}
+    counted = {"run": ran, "transactions": 20000, "kills": {"serve": 3, "by_name": 4}, "violations": []}
+    rows = assurance.page({"soak": counted})
+    assert "| transactions | 20,000 |\n| kills | serve 3, by name 4 |\n| violations | **none** |\n" in rows
+    assert "Not run yet." in rows

@@ -36,7 +36,7 @@ mutate: $(venv)/.dev ## mutate the pure core and name what its unit tests let li
 bench: $(venv)/.dev ## print the benchmarks' figures
 	exec $(venv)/bin/python -m tests.benchmarks $(ARGS)
 
-soak: $(venv)/.dev ## run the campaigns of docs/assurance.md, hours; one by ARGS=failpoints|simulation|soak|planted
+soak: $(venv)/.dev ## run the campaigns of docs/assurance.md, hours; or those named in ARGS
 	exec $(venv)/bin/python -m tests.assurance $(ARGS)
 
 lock: $(uv) ## pin the dependencies; ARGS=--upgrade takes the newest versions

@@ -1,4 +1,4 @@
-"""The campaigns that kill, cut off, simulate and plant bugs; their figures go to assurance.json and docs/assurance.md.
+"""The campaigns that kill, cut off, simulate and plant bugs: their figures in assurance.json and docs/assurance.md.
 
 python -m tests.assurance                       every campaign, one after the other
 python -m tests.assurance soak --seed 7         one of them, with its own options
@@ -71,6 +71,12 @@ CAMPAIGNS: Mapping[str, Campaign] = {
         command=("-m", "tests.planted", "--json"),
         told="Who tests the tests: each known way to get this wrong is planted in a copy of the code, and each rule of"
         " the database is left out in turn. Some test must notice.",
+    ),
+    "mutants": Campaign(
+        title="Mutants",
+        command=("-m", "tests.planted.mutants", "--json"),
+        told="The pure core is changed in every place where that is possible, and its unit tests must notice."
+        " What cannot make a difference is listed with its reason, and not counted as killed.",
     ),
 }
 

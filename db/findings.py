@@ -25,6 +25,14 @@ class Finding:
     data: Mapping[str, Any]
     found_at: datetime
     seen_at: datetime
+    lifted_at: datetime | None
+    closed_at: datetime | None
+
+    @property
+    def stops_refunds(self) -> bool:
+        """Of its partner: what the trigger `refunds_stopped` asks."""
+        stands = self.closed_at is None and self.lifted_at is None
+        return stands and self.partner_id is not None and self.source == "watchdog"
 
 
 _FINDING = shapes.columns(Finding)
@@ -84,9 +92,18 @@ async def counts(connection: Connection) -> list[tuple[str, int]]:
     return [(row["kind"], row["open"]) for row in rows]
 
 
-async def close(connection: Connection, finding_id: UUID) -> bool:
-    """A person has seen to it; False where none such is open."""
-    done = await connection.fetchval(
-        "UPDATE findings SET closed_at = now() WHERE id = $1 AND closed_at IS NULL RETURNING true", finding_id
+async def close(connection: Connection, finding_id: UUID) -> Finding | None:
+    """A person has seen to it: what is at fault all the same is found anew. None where none such is open."""
+    return await _changed(connection, finding_id, "closed_at")
+
+
+async def lift(connection: Connection, finding_id: UUID) -> Finding | None:
+    """It stands, but stops no refund any more. None where none such is open."""
+    return await _changed(connection, finding_id, "lifted_at")
+
+
+async def _changed(connection: Connection, finding_id: UUID, column: str) -> Finding | None:
+    row = await connection.fetchrow(
+        f"UPDATE findings SET {column} = now() WHERE id = $1 AND closed_at IS NULL RETURNING {_FINDING}", finding_id
     )
-    return done is True
+    return None if row is None else shapes.read(Finding, row)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from db import shapes
 from db.database import Connection
 from db.records import Attempt, Scope, Transaction, TransactionEvent
@@ -15,9 +17,21 @@ _ATTEMPT = shapes.columns(Attempt)
 _EVENT = shapes.columns(TransactionEvent)
 
 
+class RefundsStopped(Exception):
+    """The watchdog has a finding against the partner: no new refund of its until that is closed or lifted."""
+
+
 async def journal_write(connection: Connection, partner_id: UUID, step: Mapping[str, Any]) -> str:
-    """One round trip: 'written', or which guard failed ('claimed', 'version', 'epoch') and nothing was written."""
-    result: str = await connection.fetchval("SELECT journal_write($1, $2)", partner_id, step)
+    """One round trip: 'written', or which guard failed ('claimed', 'version', 'epoch') and nothing was written.
+
+    Raises `RefundsStopped`.
+    """
+    try:
+        result: str = await connection.fetchval("SELECT journal_write($1, $2)", partner_id, step)
+    except asyncpg.CheckViolationError as refused:
+        if refused.constraint_name == "refunds_stopped":
+            raise RefundsStopped from None
+        raise
     return result
 
 

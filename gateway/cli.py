@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, Entry] = {
     "secrets": Entry("gateway.cli_operators:secrets", "Show and reseal what the secret keys protect."),
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),
     "reviews": Entry("gateway.cli_reviews:commands", "List, show, resolve what recovery could not settle."),
+    "findings": Entry("gateway.cli_findings:commands", "List, lift, close what is held against our books."),
     "accounts": Entry("gateway.cli_operators:accounts", "Add, change, list, disable accounts at PSPs."),
 }
 

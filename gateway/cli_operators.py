@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import re
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import IO, Any
@@ -16,31 +14,16 @@ import click
 
 from db import ids
 from db.api_keys import ApiKey, KeyScope
-from db.database import Database, Role
 from db.partners import Partner
 from db.provider_accounts import ProviderAccount
-from db.vault import Vault
-from gateway import telemetry
-from gateway.cli_terminal import IdType, json_option, settings, show, waiting
-from gateway.partners import Desk, Issued
+from gateway.cli_terminal import IdType, desk, json_option, show, waiting
+from gateway.partners import Issued
 from providers import PROVIDERS
 
 AMOUNT_BOUND = 10**15
 """Major units: amounts are numeric(19, 4), fifteen digits before the point."""
 PARTNER, KEY, ACCOUNT = IdType("prt"), IdType("key"), IdType("pac")
 mode_option: Callable[[Any], Any] = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
-
-
-@asynccontextmanager
-async def desk() -> AsyncIterator[Desk]:
-    """Where this command works, and under whose name the audit log writes it down."""
-    known = settings()
-    telemetry.configure_logging("WARNING")
-    database = await Database.open(known.database_url, Role.OPERATOR, pool_max=1)
-    try:
-        yield Desk(database, Vault(known.secret_keys), f"cli:{getpass.getuser()}")
-    finally:
-        await database.close()
 
 
 # ── Partners ────────────────────────────────────────────────────────────────────────────────────────────────────────

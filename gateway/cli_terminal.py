@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import json
 import os
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from functools import update_wrapper
 from typing import Any, ParamSpec, TypeVar
@@ -16,10 +17,11 @@ import asyncpg
 import click
 
 from db import ids
-from db.database import CommitUncertain, Unavailable
-from db.vault import CannotOpen
-from gateway import config, doctor, partners
+from db.database import CommitUncertain, Database, Role, Unavailable
+from db.vault import CannotOpen, Vault
+from gateway import config, doctor, partners, telemetry
 from gateway.config import Settings
+from gateway.partners import Desk
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +45,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON val
 def settings() -> Settings:
     """Raises `config.Invalid`."""
     return config.read(os.environ)
+
+
+@asynccontextmanager
+async def desk() -> AsyncIterator[Desk]:
+    """Where an operator's command works, and under whose name the audit log writes it down."""
+    known = settings()
+    telemetry.configure_logging("WARNING")
+    database = await Database.open(known.database_url, Role.OPERATOR, pool_max=1)
+    try:
+        yield Desk(database, Vault(known.secret_keys), f"cli:{getpass.getuser()}")
+    finally:
+        await database.close()
 
 
 @contextmanager

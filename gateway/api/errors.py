@@ -13,7 +13,7 @@ from typing import Any, Literal
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from db import database, ids
+from db import database, ids, transactions
 from gateway import telemetry
 from gateway.api import exchange
 from gateway.api.calls import Answer
@@ -27,6 +27,8 @@ MoneyMoved = Literal["no", "yes", "unknown"]
 
 RETRY_AFTER_SECONDS = 2
 """After a 503: as long as a request waits for a database connection."""
+STOPPED_RETRY_SECONDS = 60
+"""After a 503 because refunds are stopped: the watchdog looks again every minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,11 @@ TRANSLATIONS: Mapping[type[Exception], Translation] = {
         "The payment service provider could not be reached. Nothing was sent to it.",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
         transaction_id=ids.encode("txn", error.snapshot.transaction.id),
+    ),
+    transactions.RefundsStopped: lambda _: Problem(
+        "temporarily_unavailable",
+        "Refunds are stopped while a mistake in our books is looked into. Nothing was sent.",
+        headers={"Retry-After": str(STOPPED_RETRY_SECONDS)},
     ),
     # This request did nothing; but it may repeat one that did, which only the database could tell.
     database.Unavailable: lambda _: unavailable(money_moved="unknown"),

@@ -121,6 +121,7 @@ REFUNDS: tuple[Route, ...] = (
         description=(
             "Pending and completed refunds together never exceed what was captured, however many are asked for at once."
             " 202 while the provider has not told the outcome: the amount stays reserved."
+            " 503 temporarily_unavailable also while refunds are stopped because something is wrong in our books."
         ),
         example={"amount": "5.00", "reason": "requested_by_customer"},
     ),

@@ -141,7 +141,7 @@ async def expire_due(runtime: Runtime) -> int:
 async def refund(runtime: Runtime, caller: Caller, command: commands.Refund) -> Answered:
     """Give money back. The sum of completed and pending refunds never exceeds what was captured, under any race.
 
-    Raises `NotFound`, `states.InvalidState`, `AmountExceeded`.
+    Raises `NotFound`, `states.InvalidState`, `AmountExceeded`, `transactions.RefundsStopped`.
     """
 
     def opening(transaction: Transaction, attempts: tuple[Attempt, ...], adapter: Provider) -> tuple[Snapshot, Change]:

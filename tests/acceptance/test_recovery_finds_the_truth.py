@@ -28,7 +28,7 @@ from tests.acceptance.processes import free_port
 from tests.acceptance.steps import listed, moved, refused, until
 from tests.acceptance.test_notifications_converge import an_event, signed
 from tests.conftest import cloned
-from tests.house import House, Json, Partner
+from tests.house import House, Json, Partner, new_key
 
 ALICE, BOB = "operator:alice", "operator:bob"
 SALE: Json = {"charges": (1, 1999), "captures": (1, 1999)}
@@ -402,6 +402,88 @@ async def test_a_row_that_breaks_a_promise_is_found_and_is_whole_again_when_mend
     assert await quiet.owner.fetchval(open_ones, made["id"]) == 0
 
 
+async def broken(house: House, partner: Partner, amount: str = "9.99") -> Json:
+    """A completed charge whose row was tampered with, as the watchdog has seen."""
+    made: Json = (await partner.charge()).json()
+    await tampered(house, made, amount)
+    assert await watchdog.look_at(house.background, partner.id, [the_id(made)]) == 1
+    return made
+
+
+async def mended(house: House, partner: Partner, transaction: Json) -> None:
+    await tampered(house, transaction, "19.99")
+    assert await watchdog.look_at(house.background, partner.id, [the_id(transaction)]) == 0
+
+
+async def test_a_broken_promise_stops_its_partners_refunds_until_it_is_whole_again(
+    quiet: House, partner: Partner
+) -> None:
+    sale = (await partner.charge(reference="not-refunded-now")).json()
+    path, key, before = f"/v1/transactions/{sale['id']}/refunds", new_key(), new_key()
+    first = await partner.post(path, {"amount": "1.00"}, key=before)
+    made = await broken(quiet, partner)
+    answer = await partner.post(path, {"amount": "5.00"}, key=key)
+    problem = refused(answer, 503, "temporarily_unavailable")
+    assert (problem["money_moved"], problem["safe_to_retry"], answer.headers["Retry-After"]) == ("no", True, "60")
+    assert (await moved(quiet, "not-refunded-now"))["refunds"] == (1, 100)
+    again = await partner.post(path, {"amount": "1.00"}, key=before)  # what was done is told all the same
+    assert (again.status_code, again.content) == (201, first.content)
+    await mended(quiet, partner, made)
+    assert (await partner.post(path, {"amount": "5.00"}, key=key)).json()["status"] == "completed"
+
+
+async def test_a_broken_promise_stops_no_refund_of_another_partner(quiet: House, partner: Partner) -> None:
+    made = await broken(quiet, partner)
+    other = await quiet.partner()
+    sale = (await other.charge()).json()
+    assert (await other.post(f"/v1/transactions/{sale['id']}/refunds")).status_code == 201
+    await mended(quiet, partner, made)
+
+
+async def test_a_broken_promise_stops_nothing_that_was_asked_before_and_nothing_that_is_owed(
+    quiet: House, partner: Partner
+) -> None:
+    sale = (await partner.charge(reference="asked-before")).json()
+    await quiet.fault("lose_request", operation="refund", times=2)
+    refund = (await partner.post(f"/v1/transactions/{sale['id']}/refunds")).json()
+    late = await given_up(quiet, partner, "owed")
+    made = await broken(quiet, partner)
+    await _age(quiet, sale, "1 hour")
+    assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "completed"
+    await told_again(quiet)
+    assert (await partner.get(f"/v1/transactions/{late['id']}")).json()["attempts"][0]["state"] == "compensated"
+    await mended(quiet, partner, made)
+
+
+async def test_a_person_lets_refunds_go_on_until_something_else_breaks(quiet: House, partner: Partner) -> None:
+    sale = (await partner.charge()).json()
+    made = await broken(quiet, partner)
+    (finding,) = [one for one in await quiet.desk.list_findings() if one.subject == made["id"]]
+    assert finding.stops_refunds
+    lifted = await quiet.desk.lift_finding(finding.id, because="one row, ticket 4711")
+    assert not lifted.stops_refunds
+    await watchdog.look_at(quiet.background, partner.id, [the_id(made)])  # it still stands
+    path = f"/v1/transactions/{sale['id']}/refunds"
+    assert (await partner.post(path, {"amount": "1.00"})).status_code == 201
+    more = await broken(quiet, partner)
+    refused(await partner.post(path, {"amount": "1.00"}), 503, "temporarily_unavailable")
+    await mended(quiet, partner, made)
+    await mended(quiet, partner, more)
+    assert (await partner.post(path, {"amount": "1.00"})).status_code == 201
+
+
+async def test_what_is_closed_and_still_broken_stops_refunds_again(quiet: House, partner: Partner) -> None:
+    sale = (await partner.charge()).json()
+    path = f"/v1/transactions/{sale['id']}/refunds"
+    made = await broken(quiet, partner)
+    (finding,) = [one for one in await quiet.desk.list_findings() if one.subject == made["id"]]
+    await quiet.desk.close_finding(finding.id, because="seen to")
+    assert (await partner.post(path, {"amount": "1.00"})).status_code == 201
+    assert await watchdog.look_at(quiet.background, partner.id, [the_id(made)]) == 1
+    refused(await partner.post(path, {"amount": "1.00"}), 503, "temporarily_unavailable")
+    await mended(quiet, partner, made)
+
+
 async def tampered(house: House, transaction: Json, amount: str) -> None:
     """As a superuser could, past every trigger."""
     async with house.owner.transaction():
@@ -540,10 +622,8 @@ async def test_nobody_approves_what_he_decided_himself(quiet: House, partner: Pa
 
 
 async def test_what_changed_since_is_decided_anew(quiet: House, partner: Partner) -> None:
-    made = (await partner.charge(reference="changed-since")).json()
-    await tampered(quiet, made, "9.99")
-    await watchdog.look_at(quiet.background, partner.id, [the_id(made)])
-    await tampered(quiet, made, "19.99")
+    made = await broken(quiet, partner)
+    await mended(quiet, partner, made)
     settle = {"attempt_id": None, "provider_id": None, "evidence": SEEN, "actor": ALICE}
     await reviews.request(quiet.background, the_id(made), ReviewVerdict.SETTLED, **settle)  # type: ignore[arg-type]  # as above
     assert (await partner.post(f"/v1/transactions/{made['id']}/refunds", {"amount": "1.00"})).status_code == 201

@@ -95,7 +95,7 @@ def _of_sale(partner_id: UUID, *, old: bool) -> Iterator[Row]:
     yield "provider_calls", of_sale | {"id": _id(old=old)} | asked
     decided = {"attempt_id": charge, "verdict": "failed", "version": 1, "evidence": "the bank's statement"}
     yield "review_decisions", of_sale | {"id": ids.new(), "requested_by": "ada"} | decided
-    yield "findings", mine | {"id": ids.new(), "source": "watchdog", "kind": "test", "subject": str(sale)}
+    yield "findings", mine | {"id": ids.new(), "source": "reconciler", "kind": "test", "subject": str(sale)}
 
 
 def _id(*, old: bool) -> UUID:

@@ -176,6 +176,7 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "refunds_currency_fkey": new(idempotency_key=None, currency="XXA"),
         "refunds_partner_id_transaction_id_fkey": new(idempotency_key=None, transaction_id=NOWHERE),
         "refunds_agree": update("status = 'completed'"),
+        "refunds_stopped": Example(new(idempotency_key=None).sql, "UPDATE findings SET source = 'watchdog'"),
     },
     "review_decisions": _KEPT
     | {

@@ -170,7 +170,7 @@ SEEN: Mapping[str, Mapping[str, str]] = {
     "customers": _OWN,
     "disputes": _OWN,
     "events": _WORKERS,
-    "findings": {"the worker": "ab", "the worker for alice": "ab", "an operator": "ab"},
+    "findings": _WORKERS,
     "idempotency_keys": _OWN | {"the worker": "b", "the worker for alice": "ab"},
     "ledger_accounts": _OWN,
     "ledger_entries": _OWN,

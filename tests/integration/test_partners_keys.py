@@ -339,6 +339,39 @@ async def test_an_operator_sets_a_partner_up_from_the_command_line(
     assert len(await told(settings, "partners", "list")) == 1
 
 
+async def test_findings_are_listed_lifted_and_closed_from_the_command_line(
+    settings: Settings, partner: Partner
+) -> None:
+    connection = await asyncpg.connect(settings.database_url)
+    await connection.execute(
+        "INSERT INTO findings (id, source, kind, subject, partner_id)"
+        " VALUES (uuid_v7(), 'watchdog', 'charged_twice', 'txn_1', $1)",
+        partner.id,
+    )
+    (found,) = await told(settings, "findings", "list")
+    assert (found["kind"], found["partner_id"], found["stops_refunds"]) == (
+        "charged_twice",
+        ids.encode("prt", partner.id),
+        True,
+    )
+    assert not (await told(settings, "findings", "lift", found["id"], "--because", "ticket 4711"))["stops_refunds"]
+    assert (await told(settings, "findings", "close", found["id"], "--because", "row mended"))["closed_at"]
+    assert await told(settings, "findings", "list") == []
+    again = await asyncio.to_thread(paygate, settings, "findings", "lift", found["id"], "--because", "again")
+    assert (again.returncode, again.stderr) == (1, "Error: there is no such open finding\n")
+    silent = await asyncio.to_thread(paygate, settings, "findings", "close", found["id"], "--because", " ")
+    assert silent.stderr.startswith("Error: say why")
+    acts = await connection.fetch(
+        "SELECT action, partner_id, changes->>'because' AS because FROM audit_logs WHERE action LIKE 'finding.%'"
+        " ORDER BY id"
+    )
+    assert [tuple(row) for row in acts] == [
+        ("finding.lifted", partner.id, "ticket 4711"),
+        ("finding.closed", partner.id, "row mended"),
+    ]
+    await connection.close()
+
+
 async def test_what_goes_wrong_is_one_line_and_status_1_or_2(settings: Settings) -> None:
     unknown = "prt_" + "0" * 26
     cases: list[tuple[int, list[str], dict[str, str]]] = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from uuid import UUID
 
 from db import ids
@@ -23,6 +24,23 @@ class Act:
     user_agent: str | None = None
     request_id: str | None = None
     changes: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLog:
+    """The same as a row, for `journal_write`."""
+
+    id: UUID
+    partner_id: UUID | None
+    actor: str
+    action: str
+    resource_type: str
+    resource_id: str
+    ip_address: str | None
+    user_agent: str | None
+    request_id: str | None
+    changes: Mapping[str, object]
+    created_at: datetime
 
 
 async def append(connection: Connection, act: Act) -> None:

@@ -12,7 +12,8 @@ import asyncpg
 
 from db.database import Connection
 
-_COLUMNS = "id, name, email, is_active, rate_limit_per_minute, amount_limits, metadata, created_at, updated_at"
+_COLUMNS = """id, name, email, is_active, rate_limit_per_minute, amount_limits, review_above, metadata, created_at,
+    updated_at"""
 
 
 class EmailTaken(Exception):
@@ -27,6 +28,8 @@ class Partner:
     is_active: bool
     rate_limit_per_minute: int
     amount_limits: Mapping[str, Decimal]
+    review_above: Mapping[str, Decimal]
+    """Currency → amount from which on people look at an unknown outcome after an hour."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime
     updated_at: datetime
@@ -42,7 +45,6 @@ async def insert(
     amount_limits: Mapping[str, Decimal],
 ) -> Partner:
     """Raises `EmailTaken`."""
-    limits = {currency: str(largest) for currency, largest in amount_limits.items()}
     try:
         row = await connection.fetchrow(
             f"""INSERT INTO partners (id, name, email, rate_limit_per_minute, amount_limits)
@@ -51,7 +53,7 @@ async def insert(
             name,
             email,
             rate_limit_per_minute,
-            limits,
+            _texts(amount_limits),
         )
     except asyncpg.UniqueViolationError:
         raise EmailTaken(email) from None
@@ -75,6 +77,16 @@ async def newest(connection: Connection, limit: int) -> list[Partner]:
     return [_partner(row) for row in rows]
 
 
+async def review_above(connection: Connection, partner_id: UUID, amounts: Mapping[str, Decimal]) -> Partner | None:
+    """For attempts from now on."""
+    row = await connection.fetchrow(
+        f"UPDATE partners SET review_above = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING {_COLUMNS}",
+        partner_id,
+        _texts(amounts),
+    )
+    return _partner(row) if row else None
+
+
 async def deactivate(connection: Connection, partner_id: UUID) -> bool:
     """Whether it was active until now."""
     status = await connection.execute(
@@ -84,5 +96,13 @@ async def deactivate(connection: Connection, partner_id: UUID) -> bool:
 
 
 def _partner(row: asyncpg.Record) -> Partner:
-    limits = {currency: Decimal(str(largest)) for currency, largest in row["amount_limits"].items()}
-    return Partner(**{**row, "amount_limits": limits})
+    amounts = {name: _decimals(row[name]) for name in ("amount_limits", "review_above")}
+    return Partner(**{**row, **amounts})
+
+
+def _texts(amounts: Mapping[str, Decimal]) -> dict[str, str]:
+    return {currency: str(amount) for currency, amount in amounts.items()}
+
+
+def _decimals(amounts: Mapping[str, object]) -> dict[str, Decimal]:
+    return {currency: Decimal(str(amount)) for currency, amount in amounts.items()}

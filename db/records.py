@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Any
@@ -221,6 +221,7 @@ class Attempt:
     epoch: int = 1
     lease_until: datetime | None = None
     resend_until: datetime | None = None
+    review_after: timedelta
     next_check_at: datetime | None = None
     checks: int = 0
     provider_id: str | None = None
@@ -383,18 +384,3 @@ class DeliveryAttempt:
     status_code: int | None
     error: str | None
     response_excerpt: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditLog:
-    id: UUID
-    partner_id: UUID | None
-    actor: str
-    action: str
-    resource_type: str
-    resource_id: str
-    ip_address: str | None
-    user_agent: str | None
-    request_id: str | None
-    changes: Mapping[str, Any]
-    created_at: datetime

@@ -83,8 +83,8 @@ async def bring_forward(connection: Connection, partner_id: UUID, attempt_ids: S
     )
 
 
-async def overdue(connection: Connection, seconds: float, limit: int) -> list[Due]:
-    """Attempts without an outcome for longer than that, where no person looks yet and no customer holds them up.
+async def overdue(connection: Connection, limit: int) -> list[Due]:
+    """Attempts without an outcome for longer than their `review_after`, where no person looks and no customer acts.
 
     A cancel never takes that long, whatever a PSP said first. The worker sees just the transactions that wait for their
     customer or for a person (policy `find_abandoned`) without being their partner.
@@ -92,13 +92,12 @@ async def overdue(connection: Connection, seconds: float, limit: int) -> list[Du
     rows = await connection.fetch(
         f"""
         SELECT a.partner_id, a.transaction_id, a.id, a.account_id, {_SILENT} AS silent FROM attempts a
-        WHERE a.next_check_at IS NOT NULL AND a.created_at < now() - make_interval(secs => $1)
+        WHERE a.next_check_at IS NOT NULL AND a.created_at + a.review_after < now()
           AND (a.state IN ('created', 'sending', 'unknown', 'resolving')
                OR a.state = 'waiting' AND a.operation = 'cancel')
           AND NOT EXISTS (SELECT FROM transactions t WHERE t.partner_id = a.partner_id AND t.id = a.transaction_id
                           AND (t.needs_review OR a.operation = 'charge'))
-        ORDER BY a.created_at LIMIT $2""",
-        seconds,
+        ORDER BY a.created_at LIMIT $1""",
         limit,
     )
     return [shapes.read(Due, row) for row in rows]

@@ -48,7 +48,7 @@ _BREACHES = {
             ON t.partner_id = a.partner_id AND t.id = a.transaction_id
         WHERE a.partner_id = $1 AND a.transaction_id = ANY ($2) AND a.finished_at IS NULL
           AND a.state IN ('created', 'sending', 'unknown', 'resolving') AND t.status <> 'requires_action'
-          AND a.created_at < now() - interval '24 hours' AND NOT t.needs_review""",
+          AND a.created_at + a.review_after < now() - interval '2 hours' AND NOT t.needs_review""",
 }
 
 KINDS = frozenset(_BREACHES)

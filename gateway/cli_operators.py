@@ -45,7 +45,7 @@ async def create_partner(
     *, name: str, email: str, rate_limit: int, amount_limits: tuple[str, ...], as_json: bool
 ) -> None:
     """Create a partner."""
-    limits = dict(_amount_limit(text) for text in amount_limits)
+    limits = _amounts(amount_limits, "--amount-limit")
     async with desk() as at:
         partner = await at.create_partner(
             name=name, email=email, rate_limit_per_minute=rate_limit, amount_limits=limits
@@ -61,6 +61,22 @@ async def list_partners(*, as_json: bool) -> None:
     async with desk() as at:
         found = await at.list_partners()
     show([_partner(partner) for partner in found], as_json=as_json)
+
+
+@partners.command("update")
+@click.argument("partner", type=PARTNER)
+@click.option("--review-above", "amounts", multiple=True, metavar="EUR=5000", help="High value; repeatable.")
+@click.option("--no-review-above", "none", is_flag=True, help="No amount is of high value.")
+@json_option
+@waiting
+async def update_partner(*, partner: UUID, amounts: tuple[str, ...], none: bool, as_json: bool) -> None:
+    """From which amounts on people look at an unknown outcome after an hour. Replaces what was set before."""
+    if none == bool(amounts):
+        raise click.UsageError("give --review-above, or --no-review-above")
+    above = _amounts(amounts, "--review-above")
+    async with desk() as at:
+        updated = await at.review_above(partner, above)
+    show(_partner(updated), as_json=as_json)
 
 
 @partners.command("deactivate")
@@ -221,15 +237,19 @@ async def disable_account(*, account: UUID, as_json: bool) -> None:
     show(_account(disabled), as_json=as_json)
 
 
-def _amount_limit(text: str) -> tuple[str, Decimal]:
-    currency, _, amount = text.partition("=")
+def _amounts(texts: tuple[str, ...], option: str) -> dict[str, Decimal]:
+    return dict(_amount(text, option) for text in texts)
+
+
+def _amount(text: str, option: str) -> tuple[str, Decimal]:
+    currency, _, number = text.partition("=")
     try:
-        limit = Decimal(amount)
+        amount = Decimal(number)
     except InvalidOperation:
-        limit = Decimal(0)
-    if not re.fullmatch("[A-Z]{3}", currency) or not (limit.is_finite() and 0 < limit < AMOUNT_BOUND):
-        raise click.BadParameter("must look like EUR=5000", param_hint="--amount-limit")
-    return currency, limit
+        amount = Decimal(0)
+    if not re.fullmatch("[A-Z]{3}", currency) or not (amount.is_finite() and 0 < amount < AMOUNT_BOUND):
+        raise click.BadParameter("must look like EUR=5000", param_hint=option)
+    return currency, amount
 
 
 def _credentials(file: IO[str]) -> dict[str, object]:
@@ -257,6 +277,7 @@ def _partner(partner: Partner) -> dict[str, object]:
         "is_active": partner.is_active,
         "rate_limit_per_minute": partner.rate_limit_per_minute,
         "amount_limits": {currency: str(limit) for currency, limit in partner.amount_limits.items()},
+        "review_above": {currency: str(amount) for currency, amount in partner.review_above.items()},
         "created_at": partner.created_at,
     }
 

@@ -93,6 +93,14 @@ class Desk:
         async with self.database.as_system() as connection:
             return await stored_partners.newest(connection, LIST_MAX)
 
+    async def review_above(self, partner_id: UUID, amounts: Mapping[str, Decimal]) -> Partner:
+        """From these amounts on people look at an unknown outcome after an hour; of attempts from now on."""
+        async with self.database.as_system() as connection:
+            partner = _found(await stored_partners.review_above(connection, partner_id, amounts), "partner")
+            told = {"review_above": {currency: str(amount) for currency, amount in amounts.items()}}
+            await self._record(connection, "partner.updated", ids.encode("prt", partner_id), partner_id, **told)
+        return partner
+
     async def deactivate_partner(self, partner_id: UUID) -> Partner:
         """Within a second none of its keys opens anything. Again: nothing changes."""
         async with self.database.as_system() as connection:

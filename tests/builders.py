@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -59,6 +59,7 @@ def an_attempt(transaction: Transaction, **members: Any) -> Attempt:
         "provider_key": "k" * 43,
         "request": "{}",
         "idempotency_key": transaction.idempotency_key,
+        "review_after": timedelta(hours=22),
         "created_at": AT,
         "updated_at": AT,
     }

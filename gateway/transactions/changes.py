@@ -34,7 +34,10 @@ CHECK_SECONDS = (5, 15, 60, 300, 900, 3_600, 10_800, 21_600, 43_200, 86_400)
 SPREAD = 0.2
 """Each wait is up to this share longer or shorter, so that what a PSP's outage left behind does not return at once."""
 REVIEW_AFTER = timedelta(hours=22)
-"""What a PSP does not tell for this long is for a person too: the last check within a day falls after it."""
+"""What a PSP does not tell for this long is for a person too: the last check within a day falls after it.
+
+Sooner where the attempt says so: its PSP forgets the key before that, or it is of high value (see `journal_write`).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

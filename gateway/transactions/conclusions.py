@@ -289,7 +289,7 @@ def _undecided(
     if attempt.state is AttemptState.SENDING:
         happened = (changes.line(after, event_type, outcome, *((published,) if published else ())),)
     if (
-        at - attempt.created_at >= changes.REVIEW_AFTER
+        at - attempt.created_at >= attempt.review_after
         and not after.needs_review
         and _is_silence(after, attempt, outcome)
     ):

@@ -77,6 +77,9 @@ def attempt(
         provider_key=runtime.provider_key(attempt_id, operation, account_id),
         request=request.to_json(),
         idempotency_key=caller.key,
+        review_after=min(
+            changes.REVIEW_AFTER, timedelta(seconds=runtime.accounts.resend_seconds(transaction.provider))
+        ),
         created_at=at,
         updated_at=at,
     )

@@ -22,7 +22,7 @@ from db.records import Attempt, AttemptOperation, AttemptState
 from db.recovery import Due
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import changes, journal, outcomes, sending, unasked
+from gateway.transactions import journal, outcomes, sending, unasked
 from gateway.transactions.changes import Snapshot
 from gateway.transactions.commands import Caller, NotFound
 from gateway.transactions.idempotency import Unanswered
@@ -119,7 +119,7 @@ def rule_out_key(runtime: Runtime, attempt: Attempt) -> str:
 async def flag_overdue(runtime: Runtime) -> int:
     """A person must look at what has had no outcome for too long, even where asking about it fails on our side."""
     async with runtime.database.as_system() as connection:
-        found = await stored.overdue(connection, changes.REVIEW_AFTER.total_seconds(), OVERDUE_MAX)
+        found = await stored.overdue(connection, OVERDUE_MAX)
     for one in found:
         async with runtime.database.as_partner(one.partner_id) as connection:
             snapshot = await journal.load(connection, one.partner_id, one.transaction_id, one.id)

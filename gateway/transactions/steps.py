@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any
 
 from db import ids, shapes
+from db.audit import AuditLog
 from db.provider_calls import CallPurpose, ProviderCall
-from db.records import Attempt, AuditLog, TransactionEvent
+from db.records import Attempt, TransactionEvent
 from gateway.runtime import Runtime
 from gateway.transactions import changes, representation
 from gateway.transactions.changes import Change, Snapshot

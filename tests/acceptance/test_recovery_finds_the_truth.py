@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -513,6 +514,17 @@ async def test_what_has_no_outcome_for_a_day_is_for_people_and_ends_when_the_pro
     assert (row["status"], row["money_moved"]) == ("processing", "unknown")
     after = await reviews.ask(quiet.background, the_id(made), actor=ALICE)
     assert (after.status, after.needs_review) == ("completed", False)
+
+
+async def test_what_is_of_high_value_is_for_people_after_an_hour(quiet: House, partner: Partner) -> None:
+    await quiet.desk.review_above(partner.id, {"USD": Decimal(1000)})
+    dear = await unknown(quiet, partner, "dear", amount="1000.00")
+    cheap = await unknown(quiet, partner, "cheap", amount="999.99")
+    assert await recovery.flag_overdue(quiet.background) == 1
+    assert [row["id"] for row in await listed(partner, needs_review="true")] == [dear["id"]]
+    for made in (dear, cheap):
+        shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+        assert (shown["status"], shown["needs_review"]) == ("completed", False)
 
 
 async def test_what_was_sent_and_every_answer_is_shown(quiet: House, partner: Partner) -> None:

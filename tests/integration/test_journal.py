@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import asyncpg
@@ -145,6 +146,40 @@ async def test_a_key_that_is_taken_stays_with_who_took_it(shared_house: House, p
     async with shared_house.runtime.database.statement() as connection:
         assert await transactions.journal_write(connection, partner.id, {"claim": claim}) == "claimed"
     assert json.loads(await shared_house.owner.fetchval(taken, key)) == before
+
+
+TOKENS = {"stripe": "pm_card_visa", "paypal": "vault_card_visa", "adyen": "ada/APPROVED"}
+
+
+@pytest.mark.parametrize(("provider", "hours"), [("stripe", 19.2), ("paypal", 4.8), ("adyen", 22.0)])
+async def test_a_person_looks_within_a_day_and_before_the_psp_may_have_forgotten_the_key(
+    shared_house: House, partner: Partner, provider: str, hours: float
+) -> None:
+    method = {"type": "card", "tokens": {provider: TOKENS[provider]}}
+    assert (await partner.charge(payment_method=method)).status_code == 201
+    assert await _review_after(shared_house, partner) == [timedelta(hours=hours)]
+
+
+async def test_a_person_looks_within_an_hour_at_what_its_partner_calls_of_high_value(
+    shared_house: House, partner: Partner
+) -> None:
+    await shared_house.desk.review_above(partner.id, {"USD": Decimal("19.99"), "JPY": Decimal(5)})
+    for amount, currency in (("19.99", "USD"), ("19.98", "USD"), ("100.00", "EUR")):
+        made = (await partner.charge(amount=amount, currency=currency)).json()
+        assert made["status"] == "completed", made
+        await partner.post(f"/v1/transactions/{made['id']}/refunds", {"amount": "1.00"})
+    hour, keeps = timedelta(hours=1), timedelta(hours=19.2)
+    assert await _review_after(shared_house, partner) == [hour, hour, keeps, keeps, keeps, keeps]
+    await shared_house.desk.review_above(partner.id, {})
+    await partner.charge()
+    assert (await _review_after(shared_house, partner))[-1] == keeps
+
+
+async def _review_after(house: House, partner: Partner) -> list[timedelta]:
+    found = await house.owner.fetch(
+        "SELECT review_after FROM attempts WHERE partner_id = $1 ORDER BY created_at, id", partner.id
+    )
+    return [row["review_after"] for row in found]
 
 
 async def test_the_time_to_send_again_ends_well_before_the_psp_forgets_the_key(

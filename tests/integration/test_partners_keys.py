@@ -335,6 +335,9 @@ async def test_an_operator_sets_a_partner_up_from_the_command_line(
     account = await told(settings, "accounts", "add", "--provider", "stripe", "--mode", "test", "--credentials", file)
     assert [row["id"] for row in await told(settings, "accounts", "list")] == [account["id"]]
     assert (await told(settings, "accounts", "disable", account["id"]))["enabled"] is False
+    dear = await told(settings, "partners", "update", partner["id"], "--review-above", "EUR=900")
+    assert dear["review_above"] == {"EUR": "900"}
+    assert (await told(settings, "partners", "update", partner["id"], "--no-review-above"))["review_above"] == {}
     assert (await told(settings, "partners", "deactivate", partner["id"]))["is_active"] is False
     assert len(await told(settings, "partners", "list")) == 1
 

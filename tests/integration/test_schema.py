@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 import db
-from db import api_keys, ids, partitions, provider_calls, records, reviews, schema, shapes
+from db import api_keys, audit, ids, partitions, provider_calls, records, reviews, schema, shapes
 from db.database import Database, Role
 from gateway.transactions import recovery
 from tests.acceptance.steps import checks_fall_due
@@ -86,7 +86,7 @@ async def test_enumerations_are_the_same_in_python_and_in_postgresql(owner: Owne
         ("refunds", records.Refund),
         ("transaction_events", records.TransactionEvent),
         ("ledger_entries", records.LedgerEntry),
-        ("audit_logs", records.AuditLog),
+        ("audit_logs", audit.AuditLog),
         ("events", records.PublishedEvent),
     ],
 )

@@ -32,8 +32,8 @@ BUGS = (
         name="silence is never shown to a person",
         breaks="U1: an unknown outcome is forgotten",
         file="gateway/transactions/conclusions.py",
-        text="at - attempt.created_at >= changes.REVIEW_AFTER",
-        becomes="attempt.created_at - at >= changes.REVIEW_AFTER",
+        text="at - attempt.created_at >= attempt.review_after",
+        becomes="attempt.created_at - at >= attempt.review_after",
         tests=("tests/unit/test_changes.py",),
     ),
     Bug(

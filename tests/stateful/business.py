@@ -55,8 +55,10 @@ FAULTS = (
     "wrong_amount",
 )
 AMOUNT = Decimal("10.00")
-SILENCE = timedelta(hours=22)
-"""Nothing here is beyond the gateway, so no payment needs a person before its PSP was silent for this long."""
+SILENCE = timedelta(hours=4, minutes=48)
+"""Nothing here is beyond the gateway, so no payment needs a person before its PSP was silent for this long: until the
+one that forgets first may have forgotten our key.
+"""
 
 payments = Bundle[Payment]("payments")
 asks = Bundle[tuple[Payment, Ask]]("asks")

@@ -169,6 +169,13 @@ def test_what_a_psp_does_not_tell_within_a_day_is_for_a_person_too() -> None:
     assert (snapshot.transaction.status, snapshot.transaction.review_reason) == ("processing", "silence")
 
 
+def test_what_is_of_high_value_is_for_a_person_sooner() -> None:
+    opened = a_charge()
+    dear = replace(opened, attempts=(replace(opened.attempt, review_after=timedelta(hours=1)),))
+    for age, looked_at in ((timedelta(minutes=59), False), (timedelta(hours=1), True)):
+        assert conclude(dear, UNKNOWN, at=AT + age).transaction.needs_review == looked_at
+
+
 def test_who_speaks_after_all_takes_the_mark_of_silence_away_and_no_other() -> None:
     silent = a_charge().after(conclude(a_charge(), UNKNOWN, at=AT + timedelta(days=1)))
     settled = conclude(silent, APPROVED)

@@ -1,4 +1,4 @@
-"""Stops: no new refund of a partner whose books are found broken; who is to look at what, and when.
+"""Stops: no new refund of a partner whose books are found broken; when people look at what is unknown.
 
 Revision ID: 0003
 """
@@ -13,3 +13,4 @@ depends_on = None
 
 def upgrade() -> None:
     schema.run_script("0003_stops.sql")
+    schema.run_script("journal.sql")

@@ -1,5 +1,7 @@
--- Stops: no new refund of a partner against whom the watchdog has a finding. Only adds: the program before it runs on
--- this schema too.
+-- Stops: no new refund of a partner against whom the watchdog has a finding; and when a person is to look at an unknown
+-- outcome. Only adds: the program before it runs on this schema too.
+
+-- ── Refunds ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 ALTER TABLE findings ADD COLUMN lifted_at timestamptz;  -- it stands, and a person lets refunds go on all the same
 GRANT UPDATE (lifted_at) ON findings TO paygate_operator;
@@ -20,3 +22,9 @@ BEGIN
 END $$;
 -- After the insert, so that a repeat meets the key of its first request before it meets this.
 CREATE TRIGGER refunds_stopped AFTER INSERT ON refunds FOR EACH ROW EXECUTE FUNCTION refunds_stopped();
+
+-- ── Reviews ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+-- Currency → amount from which on a transaction is of high value: its unknown outcomes are reviewed after an hour.
+ALTER TABLE partners ADD COLUMN review_above jsonb NOT NULL DEFAULT '{}';
+ALTER TABLE attempts ADD COLUMN review_after interval NOT NULL DEFAULT interval '22 hours';

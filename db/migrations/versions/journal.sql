@@ -16,6 +16,7 @@ DECLARE
     guard jsonb := step->'guard';
     claim jsonb := step->'claim';
     answer jsonb := step->'answer';
+    high_value interval;
 BEGIN
     PERFORM set_config('app.current_partner_id', partner::text, true);
 
@@ -85,14 +86,21 @@ BEGIN
                 (state, reason, amount_withdrawn, updated_at) =
                 (excluded.state, excluded.reason, excluded.amount_withdrawn, excluded.updated_at);
     END IF;
+    -- Of a transaction of high value an unknown outcome is for people after an hour.
+    IF step->'attempts'->0 ? 'resend_seconds' THEN
+        SELECT interval '1 hour' INTO high_value FROM partners WHERE id = partner
+            AND (review_above->>(step->'transaction'->>'currency'))::numeric
+                <= (step->'transaction'->>'amount')::numeric;
+    END IF;
     -- Leases and checks run on the database's clock: each row says how far ahead (lease_seconds, check_in_seconds,
-    -- and resend_seconds for a new attempt; an update leaves resend_until alone).
+    -- and resend_seconds for a new attempt; an update leaves resend_until and review_after alone).
     INSERT INTO attempts
         SELECT a.* FROM jsonb_array_elements(step->'attempts') WITH ORDINALITY AS given(sent, position),
             jsonb_populate_record(NULL::attempts, given.sent || jsonb_build_object(
                 'lease_until', now() + make_interval(secs => (given.sent->>'lease_seconds')::float8),
                 'next_check_at', now() + make_interval(secs => (given.sent->>'check_in_seconds')::float8),
-                'resend_until', now() + make_interval(secs => coalesce((given.sent->>'resend_seconds')::float8, 0))
+                'resend_until', now() + make_interval(secs => coalesce((given.sent->>'resend_seconds')::float8, 0)),
+                'review_after', least((given.sent->>'review_after')::interval, high_value, interval '22 hours')
             )) a
         ORDER BY given.position
         ON CONFLICT (partner_id, id) DO UPDATE SET

@@ -8,8 +8,8 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -182,6 +182,13 @@ class _Doorway(Doorway):
         response = await super().send(request)
         await failpoints.reach("psp.answered")
         return response
+
+    async def pieces(self, request: httpx.Request, *, bytes_max: int) -> AsyncGenerator[bytes]:
+        await failpoints.reach("psp.sending")
+        async with aclosing(super().pieces(request, bytes_max=bytes_max)) as body:
+            async for piece in body:
+                yield piece
+        await failpoints.reach("psp.answered")
 
 
 @asynccontextmanager

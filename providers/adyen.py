@@ -12,19 +12,22 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from typing import ClassVar, Never, Self, assert_never
 
 import httpx
 
-from providers import adyen_answers, adyen_requests, adyen_webhooks, contract, http
+from providers import adyen_answers, adyen_reports, adyen_requests, adyen_webhooks, contract, http
 from providers.contract import NotSentReason
 
 VERSION = "v71"
 TEST_URL = "https://checkout-test.adyen.com"
 LIVE_URL = "https://{prefix}-checkout-live.adyenpayments.com/checkout"
+TEST_REPORTS, LIVE_REPORTS = "https://ca-test.adyen.com", "https://ca-live.adyen.com"
+REPORT_BYTES_MAX = 1_000_000_000
 
 SHOPPER_REFERENCE = "paygate"
 """The shopper whose tokens come without one, unless the account's credentials name another."""
@@ -44,16 +47,21 @@ class Adyen:
         tokenless_methods=frozenset(PAYMENT_METHODS),
         key_lifetime_seconds=7 * 24 * 3600,
         readable=False,
+        payments_listed_after_seconds=adyen_reports.LISTED_AFTER_SECONDS,
+        payments_listed_every_seconds=adyen_reports.LISTED_EVERY_SECONDS,
     )
     credential_fields: ClassVar[frozenset[str]] = frozenset(
         {"api_key", "hmac_keys", "live_prefix", "merchant_account", "payment_methods", "recurring_model"}
-        | {"shopper_reference", "webhook_password", "webhook_username"}
+        | {"report_api_key", "shopper_reference", "webhook_password", "webhook_username"}
     )
 
     doorway: http.Doorway = field(repr=False)
     api_key: str = field(repr=False)
     account: adyen_requests.Account
     watch: adyen_webhooks.Watch = field(repr=False)
+    reports: str
+    """Where reports are fetched, whatever a notification may say."""
+    report_api_key: str | None = field(repr=False)
 
     @classmethod
     def open(
@@ -74,7 +82,14 @@ class Adyen:
             hmac_keys=_hmac_keys(credentials),
             authorization=_webhook_authorization(credentials),
         )
-        return cls(doorway=doorway, api_key=_text(credentials, "api_key", "[!-~]+"), account=account, watch=watch)
+        return cls(
+            doorway=doorway,
+            api_key=_text(credentials, "api_key", "[!-~]+"),
+            account=account,
+            watch=watch,
+            reports=base_url or (LIVE_REPORTS if livemode else TEST_REPORTS),
+            report_api_key=_text(credentials, "report_api_key", "[!-~]+") if "report_api_key" in credentials else None,
+        )
 
     def prepare(self, ask: contract.Ask) -> contract.Prepared:
         match ask:
@@ -143,9 +158,27 @@ class Adyen:
         del since, until
         raise contract.CannotList("Adyen has no call that lists its events")
 
-    def payments(self, *, since: datetime, until: datetime) -> Never:
-        del since, until
-        raise contract.CannotList("Adyen lists payments in reports only")
+    async def payments(self, *, since: datetime, until: datetime) -> AsyncIterator[contract.Seen]:
+        """Out of the reports of every day that the window touches. Raises `contract.CannotList`."""
+        reader = adyen_reports.Reader(self.account.merchant_account)
+        for day, must_exist in adyen_reports.days(since, until):
+            await self._read_report(reader, day, must_exist=must_exist)
+        for seen in reader.seen(since, until):
+            yield seen
+
+    async def _read_report(self, reader: adyen_reports.Reader, day: date, *, must_exist: bool) -> None:
+        if self.report_api_key is None:
+            raise contract.CannotList("the account's credentials have no report_api_key")
+        path = adyen_reports.path(self.account.merchant_account, day)
+        request = httpx.Request("GET", f"{self.reports}{path}", headers={"X-API-Key": self.report_api_key})
+        try:
+            async with aclosing(self.doorway.pieces(request, bytes_max=REPORT_BYTES_MAX)) as body:
+                await reader.read_file(body)
+        except http.Refused as error:
+            if must_exist or error.status != httpx.codes.NOT_FOUND:
+                raise contract.CannotList(f"Adyen's report of {day} is not there: {error}") from None
+        except (http.Unreachable, http.NoAnswer) as error:
+            raise contract.CannotList(str(error)) from error
 
     async def verify_webhook(
         self,

@@ -335,7 +335,8 @@ _READERS: Mapping[str, Callable[[Item], contract.Told]] = {
     "PREARBITRATION_WON": _dispute(DisputeState.WON),
     **_irrelevant("a payout with card data, which we never ask for", ["REFUND_WITH_DATA"]),
     **_irrelevant("of a terminal, which we never use", ["VOID_PENDING_REFUND"]),
-    **_irrelevant("for people to read", ["MANUAL_REVIEW_ACCEPT", "MANUAL_REVIEW_REJECT", "REPORT_AVAILABLE"]),
+    **_irrelevant("for people to read", ["MANUAL_REVIEW_ACCEPT", "MANUAL_REVIEW_REJECT"]),
+    **_irrelevant("reports are read by their names", ["REPORT_AVAILABLE"]),
     **_irrelevant("of stored payment methods", ["RECURRING_CONTRACT"]),
     **_irrelevant(
         "of a dispute, and moves nothing", ["INFORMATION_SUPPLIED", "ISSUER_COMMENTS", "NOTIFICATION_OF_FRAUD"]

@@ -268,6 +268,8 @@ class Capabilities:
     """How long the PSP lists its own events for `missed`; None: it has no such list."""
     payments_listed_after_seconds: int | None = None
     """How long it may take until `payments` shows what happened; None: the PSP has no such list."""
+    payments_listed_every_seconds: int = 0
+    """A shorter window than this is not worth reading: the PSP lists in batches."""
 
 
 class Provider(Protocol):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Self
 
 import aiohttp
@@ -28,6 +28,14 @@ class Unreachable(Exception):
 
 class NoAnswer(Exception):
     """The PSP may have executed the request: something may have left, and no whole answer came back."""
+
+
+class Refused(Exception):
+    """Another status than 200, where only a body is of use."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
 
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
@@ -64,6 +72,32 @@ class Doorway:
             raise NoAnswer(f"{type(error).__name__} at {request.url.host}") from error
         finally:
             self._observe(request.url.host, time.perf_counter() - began)
+
+    async def pieces(self, request: httpx.Request, *, bytes_max: int) -> AsyncGenerator[bytes]:
+        """The body of a 200 as it comes, for what is too long to hold; who reads it sets the time and closes it.
+
+        Raises `Unreachable`, `NoAnswer`, and `Refused` for every other status.
+        """
+        try:
+            response = await self._transport.handle_async_request(request)
+        except _NEVER_SENT as error:
+            raise Unreachable(f"{type(error).__name__} at {request.url.host}") from error
+        except Exception as error:
+            raise NoAnswer(f"{type(error).__name__} at {request.url.host}") from error
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        length = 0
+        try:
+            if response.status_code != httpx.codes.OK:
+                raise Refused(response.status_code)
+            async for piece in response.stream:
+                length += len(piece)
+                if length > bytes_max:
+                    raise NoAnswer(f"more than {bytes_max} bytes from {request.url.host}")
+                yield piece
+        except httpx.HTTPError as error:
+            raise NoAnswer(f"{type(error).__name__} at {request.url.host}") from error
+        finally:
+            await response.aclose()
 
     async def _exchange(self, request: httpx.Request) -> httpx.Response:
         response = await self._transport.handle_async_request(request)

@@ -2,6 +2,8 @@
 
 theirs → ours   what we wait for is asked about; what we call over is given back; what we do not know is found
 ours → theirs   what we booked and the PSP neither lists nor confirms is found
+
+A PSP that cannot be asked (Adyen) says in its list all that it says: what waits there for a notification is concluded.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -17,13 +20,26 @@ from db import account_readings, findings, ids, provider_accounts, reconciliatio
 from db.account_readings import Due, Reading
 from db.database import CommitUncertain, Unavailable
 from db.provider_accounts import ProviderAccount
-from db.records import Attempt, AttemptOperation, AttemptState, RefundStatus
+from db.records import Attempt, AttemptOperation, AttemptState, CaptureMode, RefundStatus
 from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import compensation, journal, recovery, sending, states
 from gateway.transactions.changes import Snapshot
 from providers import PROVIDERS
-from providers.contract import Approved, CannotList, Operation, Provider, Seen, SeenState, Unknown
+from providers.contract import (
+    Absent,
+    Approved,
+    CannotList,
+    Declined,
+    DeclineKind,
+    Operation,
+    Outcome,
+    Provider,
+    Seen,
+    SeenState,
+    Unknown,
+    ruled_out,
+)
 
 SOURCE = "reconciler"
 AGAIN_SECONDS = 3_600.0
@@ -31,6 +47,16 @@ WINDOW_MAX = timedelta(hours=24)
 SETTLED = timedelta(minutes=15)
 """After this an attempt has its outcome or is being looked into; and the PSP's clock may differ from ours."""
 SKEW = timedelta(minutes=5)
+BOOKED_LATER = timedelta(hours=24)
+"""How long a PSP that cannot be asked may take to write down what it has confirmed."""
+REFUND_FAILED = Declined(
+    code="refund_failed",
+    kind=DeclineKind.HARD,
+    may_fail_over=False,
+    provider_code=None,
+    message="The money could not be returned.",
+)
+_TAKEN = frozenset({SeenState.MOVED, SeenState.AUTHORIZED})
 _GIVEN_BACK = frozenset({AttemptState.LATE_SUCCESS, AttemptState.COMPENSATING, AttemptState.COMPENSATED})
 READING_SECONDS = 600.0
 ACCOUNTS_MAX = 5
@@ -50,7 +76,8 @@ async def reconcile_due(runtime: Runtime) -> int:
         )
     for one in due:
         until = min(runtime.clock() - SETTLED - timedelta(seconds=lag[one.provider]), one.until + WINDOW_MAX)
-        if until > one.until:
+        shortest = timedelta(seconds=PROVIDERS[one.provider].capabilities.payments_listed_every_seconds)
+        if until - one.until >= max(shortest, timedelta(seconds=1)):
             await _logged(runtime, one, until)
     return len(due)
 
@@ -78,9 +105,10 @@ async def reconcile(runtime: Runtime, account_id: UUID, *, since: datetime, unti
     assert row is not None
     adapter = runtime.accounts.opened(row)
     listed = set()
-    async for seen in adapter.payments(since=since - SKEW, until=until + SKEW):
+    later = SKEW if adapter.capabilities.readable else SKEW + BOOKED_LATER
+    async for seen in adapter.payments(since=since - SKEW, until=until + later):
         listed.add(seen.reference)
-        await _theirs(runtime, row, seen)
+        await _theirs(runtime, row, adapter, seen)
     async with runtime.database.as_system() as connection:
         booked = await reconciliation.booked(connection, account_id, since=since, until=until)
     for partner_id, transaction_id, attempt_id in booked:
@@ -89,7 +117,7 @@ async def reconcile(runtime: Runtime, account_id: UUID, *, since: datetime, unti
     return len(listed)
 
 
-async def _theirs(runtime: Runtime, row: ProviderAccount, seen: Seen) -> None:
+async def _theirs(runtime: Runtime, row: ProviderAccount, adapter: Provider, seen: Seen) -> None:
     """One payment or refund of the PSP's list. What carries no reference of ours was not made through this gateway."""
     named = runtime.parse_reference(seen.reference)
     if named is None:
@@ -101,15 +129,25 @@ async def _theirs(runtime: Runtime, row: ProviderAccount, seen: Seen) -> None:
             snapshot = await journal.load(connection, partner_id, attempt.transaction_id, attempt_id)
         else:
             snapshot = None
-    moved = seen.state in {SeenState.MOVED, SeenState.AUTHORIZED}
-    if snapshot is None:
-        if moved:
-            await _found(runtime, "unknown_payment", seen.provider_id, row.id, None, _data(seen))
-        return
+    if snapshot is not None:
+        await _compare(runtime, adapter, snapshot, seen)
+    elif seen.state in _TAKEN:
+        await _found(runtime, "unknown_payment", seen.provider_id, row.id, None, _data(seen))
+
+
+async def _compare(runtime: Runtime, adapter: Provider, snapshot: Snapshot, seen: Seen) -> None:
+    readable = adapter.capabilities.readable
     if _open(snapshot.attempt):
-        await recovery.resolve(runtime, partner_id, snapshot.transaction.id, attempt_id)
-    elif moved and snapshot.attempt.state in compensation.OVER and seen.kind is Operation.CHARGE:
-        await _give_back(runtime, snapshot, seen)
+        attempt = snapshot.attempt
+        snapshot = await recovery.resolve(runtime, attempt.partner_id, attempt.transaction_id, attempt.id)
+        if readable or not _open(snapshot.attempt):
+            return
+    if not readable and (waiting := _waiting(snapshot, seen)) is not None:
+        await _believe(runtime, waiting, seen)
+    elif seen.state in _TAKEN and snapshot.attempt.state in compensation.OVER and seen.kind is Operation.CHARGE:
+        # A hold is given back only where the PSP can be asked: its list tells how it began, and may not how it ended.
+        if readable or seen.state is SeenState.MOVED:
+            await _give_back(runtime, snapshot, seen)
     elif (kind := _difference(snapshot, seen)) is not None:
         await _differs(runtime, snapshot, kind, _data(seen))
 
@@ -121,8 +159,45 @@ async def _ours(runtime: Runtime, adapter: Provider, partner_id: UUID, transacti
     if not _is_booked(snapshot):  # a mere hold, or what came back since
         return
     answer = await sending.look_up(adapter, snapshot.attempt)
+    if isinstance(answer, Unknown) and not adapter.capabilities.readable:
+        answer = Absent()  # its lists are all it says
     if not isinstance(answer, Approved | Unknown):
         await _differs(runtime, snapshot, "missing_at_provider", {"provider_id": snapshot.attempt.provider_id})
+
+
+async def _believe(runtime: Runtime, snapshot: Snapshot, seen: Seen) -> None:
+    """Of a PSP that cannot be asked its list is the answer, where no notification of it ever came."""
+    attempt, outcome = snapshot.attempt, _told(snapshot, seen)
+    if outcome is None:
+        return
+    expected = (attempt.amount, snapshot.transaction.currency)
+    if seen.state in _TAKEN and (seen.amount, seen.currency) != expected:
+        await _differs(runtime, snapshot, "amount_differs", _data(seen))
+        return
+    await journal.record(runtime, snapshot, outcome, actor="paygate:reconciler")
+
+
+def _told(snapshot: Snapshot, seen: Seen) -> Outcome | None:
+    match seen.state:
+        case SeenState.MOVED | SeenState.AUTHORIZED:
+            at_once = snapshot.transaction.capture is CaptureMode.AUTOMATIC
+            is_charge = snapshot.attempt.operation is AttemptOperation.CHARGE
+            return Approved(provider_id=seen.provider_id, captured=is_charge and at_once)
+        case SeenState.ENDED if snapshot.attempt.operation is AttemptOperation.CHARGE:
+            return ruled_out(seen.provider_id)
+        case SeenState.ENDED:
+            return REFUND_FAILED
+        case _:
+            return None
+
+
+def _waiting(snapshot: Snapshot, seen: Seen) -> Snapshot | None:
+    """Seen from the attempt without an outcome that this tells of: its own, or a capture, which lists do not name."""
+    if _open(snapshot.attempt):
+        return snapshot
+    captures = (one for one in snapshot.attempts if one.operation is AttemptOperation.CAPTURE and _open(one))
+    capture = next(captures, None) if seen.state is SeenState.MOVED and seen.kind is Operation.CHARGE else None
+    return None if capture is None else replace(snapshot, attempt_id=capture.id, refund=None)
 
 
 def _open(attempt: Attempt) -> bool:

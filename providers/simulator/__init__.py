@@ -25,7 +25,12 @@ SIMULATORS: Mapping[str, Create] = {
 """By the name of the PSP's adapter."""
 
 CREDENTIALS: Mapping[str, Mapping[str, object]] = {
-    "adyen": {"api_key": "AQEsimulated", "merchant_account": "SimulatedShop", "hmac_keys": [adyen_events.HMAC_KEY]},
+    "adyen": {
+        "api_key": "AQEsimulated",
+        "report_api_key": "AQEreports",
+        "merchant_account": "SimulatedShop",
+        "hmac_keys": [adyen_events.HMAC_KEY],
+    },
     "paypal": {"client_id": "simulated", "client_secret": "simulated", "webhook_id": paypal.WEBHOOK_ID},
     "stripe": {"api_key": "sk_test_simulated", "webhook_secrets": [stripe_events.WEBHOOK_SECRET]},
 }

@@ -27,6 +27,7 @@ from providers.simulator.adyen_bank import Bank
 from providers.simulator.adyen_events import HMAC_KEY, Events
 from providers.simulator.adyen_keys import Keys
 from providers.simulator.adyen_records import Modification, Payment, first_reference, new_psp_reference
+from providers.simulator.adyen_reports import Journal
 from providers.simulator.adyen_wire import Json, Refusal
 from providers.simulator.faults import Fault, FaultKind, Faults, Reply
 from providers.simulator.ledger import Ledger, References
@@ -53,6 +54,7 @@ SHOPPER_REFERENCE_MIN = 3
 def create(
     *,
     api_key: str | None = None,
+    report_api_key: str | None = None,
     public_url: str | None = None,
     webhook_url: str | None = None,
     hmac_key: str = HMAC_KEY,
@@ -60,15 +62,22 @@ def create(
     tells_automatic_captures: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """`api_key` None accepts every key; `public_url` is where a browser reaches the hosted pages.
+    """`api_key` and `report_api_key` None accept every key; `public_url` is where a browser reaches the hosted pages.
 
     Whether an automatic capture is told of (`tells_automatic_captures`) differs between Adyen's accounts.
     """
     made_faults, ledger = Faults(), Ledger()
     notifier = Notifier(made_faults, url=webhook_url, clock=clock)
     events = Events(notifier, hmac_key, webhook_login, clock)
-    bank = Bank(ledger=ledger, events=events, tells_automatic_captures=tells_automatic_captures)
-    simulator = Simulator(api_key=api_key, public_url=public_url, faults=made_faults, ledger=ledger, bank=bank)
+    bank = Bank(ledger=ledger, events=events, journal=Journal(clock), tells_automatic_captures=tells_automatic_captures)
+    simulator = Simulator(
+        api_key=api_key,
+        report_api_key=report_api_key,
+        public_url=public_url,
+        faults=made_faults,
+        ledger=ledger,
+        bank=bank,
+    )
     payment = "/v71/payments/{psp}"
     return control.app(
         [
@@ -79,6 +88,7 @@ def create(
             simulator.post(f"{payment}/refunds", "refund", REFUND_FIELDS, simulator.refund),
             simulator.post(f"{payment}/reversals", "reversal", CANCEL_FIELDS, simulator.reverse),
             simulator.post("/v71/cancels", "cancel", CANCEL_FIELDS | {"paymentReference"}, simulator.cancel_unseen),
+            Route("/reports/download/MerchantAccount/{account}/{name}", simulator.report, methods=["GET"]),
             Route("/hosted/{id}", simulator.hosted_page, methods=["GET"]),
             Route("/hosted/{id}", simulator.leave_hosted_page, methods=["POST"]),
             Route("/_simulator/payments/{psp}/{what}", simulator.pass_time, methods=["POST"]),
@@ -138,6 +148,7 @@ class Dialect:
 @dataclass(slots=True, kw_only=True)
 class Simulator:
     api_key: str | None
+    report_api_key: str | None
     public_url: str | None
     faults: Faults
     ledger: Ledger
@@ -159,7 +170,7 @@ class Simulator:
         return Route(path, answer, methods=["POST"])
 
     async def _respond(self, request: Request, door: Door, raw: bytes) -> Response:
-        self._authenticate(request)
+        _authenticate(request, self.api_key)
         body = adyen_wire.read_json(raw)
         psp = request.path_params.get("psp", "")
         references = self._references(door.operation, psp, body)
@@ -180,11 +191,6 @@ class Simulator:
             adyen_wire.required(call.body, "merchantAccount")
         shown = adyen_wire.reply(door.status, door.endpoint(call))
         return self.dialect.failed() if fault and fault.kind is FaultKind.ERROR_AFTER_ACTING else shown
-
-    def _authenticate(self, request: Request) -> None:
-        key = request.headers.get("X-API-Key", "")
-        if not key or self.api_key not in (None, key):
-            raise Refusal(401, "000", "HTTP Status Response - Unauthorized", error_type="security")
 
     def _references(self, operation: str, psp: str, body: Json) -> References:
         """A refund goes by its own name, all the rest by its payment's."""
@@ -278,6 +284,23 @@ class Simulator:
         modify(asked)
         return _received(call.body, asked.psp_reference) | {"paymentPspReference": payment.psp_reference}
 
+    # --- Reports: each day's as far as it has come ---
+
+    async def report(self, request: Request) -> Response:
+        try:
+            _authenticate(request, self.report_api_key)
+        except Refusal as refusal:
+            return refusal.reply.to_response()
+        fault = self.faults.take("look_up", References(None))
+        early = faults.before_acting(fault, self.dialect)
+        if early is not None:
+            return early
+        text = self.bank.journal.report(request.path_params["account"], request.path_params["name"])
+        if text is None:
+            return Response(status_code=404)
+        reply = Reply(200, text.encode(), {"Content-Type": "text/csv"})
+        return await faults.act(fault, self.faults, lambda: reply, self.dialect)
+
     # --- What customers, banks and time do ---
 
     async def hosted_page(self, request: Request) -> Response:
@@ -311,6 +334,12 @@ class Simulator:
         except Refusal as refusal:
             return refusal.reply.to_response()
         return Response(status_code=204)
+
+
+def _authenticate(request: Request, expected: str | None) -> None:
+    key = request.headers.get("X-API-Key", "")
+    if not key or expected not in (None, key):
+        raise Refusal(401, "000", "HTTP Status Response - Unauthorized", error_type="security")
 
 
 def _behaviour(body: Json, method: Json, additional: Json) -> adyen_values.Behaviour:

@@ -11,6 +11,7 @@ from functools import partial
 
 from providers.simulator.adyen_events import Event, Events
 from providers.simulator.adyen_records import Modification, Payment, new_psp_reference
+from providers.simulator.adyen_reports import Journal
 from providers.simulator.adyen_wire import Refusal
 from providers.simulator.ledger import Ledger, Movement, References
 
@@ -35,6 +36,7 @@ class Bank:
 
     ledger: Ledger
     events: Events
+    journal: Journal
     tells_automatic_captures: bool
     payments: dict[str, Payment] = field(default_factory=dict)
     pages: dict[str, Payment] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Bank:
             refuse = _ERRORS[behaviour.error]
             raise refuse()
         self.payments[payment.psp_reference] = payment
+        self.journal.enter("Received", payment, payment.amount)
         if not payment.is_card or (behaviour.challenge and may_authenticate):
             payment.status, payment.result = "waiting", "RedirectShopper"
             self.pages[payment.page_id] = payment
@@ -100,6 +103,7 @@ class Bank:
         if payment.status != "authorised":
             raise Refusal(422, "167", "Nothing to expire")
         payment.status = "expired"
+        self.journal.enter("Expired", payment, payment.authorised)
         self._book(Movement.VOID, payment, payment.authorised)
         event = self._event("EXPIRE", payment, payment.psp_reference, amount=payment.authorised)
         self._announce(replace(event, original_reference=None), payment.references)
@@ -112,6 +116,7 @@ class Bank:
         payment.authorised = payment.amount if behaviour.result == "Authorised" else (payment.amount + 1) // 2
         payment.status, payment.result = "authorised", behaviour.result
         self._book(Movement.CHARGE, payment, payment.authorised)
+        self.journal.enter("Authorised", payment, payment.authorised)
         event = self._event("AUTHORISATION", payment, payment.psp_reference, amount=payment.authorised)
         self._announce(replace(event, original_reference=None), payment.references)
         if not payment.manual_capture:
@@ -119,6 +124,7 @@ class Bank:
 
     def _refuse(self, payment: Payment, result: str, *, code: str | None, reason: str) -> None:
         payment.status, payment.result, payment.code, payment.reason = "refused", result, code, reason
+        self.journal.enter("Refused", payment, payment.amount)
         event = self._event("AUTHORISATION", payment, payment.psp_reference, success=False, reason=reason)
         self._announce(replace(event, original_reference=None), payment.references)
 
@@ -135,7 +141,9 @@ class Bank:
         event = self._event("CAPTURE", payment, psp_reference, amount=amount)
         if told:
             self._announce(event, payment.references)
+        self.journal.enter("SentForSettle", payment, amount, psp_reference=psp_reference)
         if payment.behaviour.capture_fails:
+            self.journal.enter("CaptureFailed", payment, amount, psp_reference=psp_reference)
             failed = replace(event, code="CAPTURE_FAILED", reason="Capture Failed")
             self._announce(failed, payment.references)
             return
@@ -152,6 +160,7 @@ class Bank:
             self._book(Movement.VOID, payment, payment.authorised)
         self.pages.pop(payment.page_id, None)
         payment.status, payment.result = "cancelled", "Cancelled"
+        self.journal.enter("Cancelled", payment, payment.authorised, psp_reference=asked.psp_reference)
         self._announce(self._event(code, payment, asked.psp_reference), payment.references)
 
     def cancel_by_reference(self, payment_reference: str, *, merchant_account: str, psp_reference: str) -> None:
@@ -198,6 +207,7 @@ class Bank:
         if payment.status == "authorised":
             self._book(Movement.VOID, payment, payment.authorised)
         payment.status = "cancelled"
+        self.journal.enter("Cancelled", payment, payment.authorised, psp_reference=asked.psp_reference)
         event = self._event("CANCEL_OR_REFUND", payment, asked.psp_reference)
         self._announce(replace(event, additional={"modification.action": "cancel"}), payment.references)
 
@@ -211,11 +221,13 @@ class Bank:
             return
         payment.refunded += asked.amount
         self._move(Movement.REFUND, asked.references, payment, asked.amount)
+        self._enter("SentForRefund", asked)
         event = self._event(code, payment, asked.psp_reference, amount=asked.amount)
         self._announce(replace(event, additional=additional), asked.references)
         if payment.behaviour.refund_fails:
             payment.refunded -= asked.amount
             self._move(Movement.REFUND_FAILURE, asked.references, payment, asked.amount)
+            self._enter("RefundFailed", asked)
             self._announce(replace(event, code="REFUND_FAILED", reason="Refund Failed"), asked.references)
 
     def _fail(self, code: str, asked: Modification, reason: str) -> None:
@@ -261,6 +273,11 @@ class Bank:
 
     def _announce(self, event: Event, references: References) -> None:
         self.events.announce(event, references)
+
+    def _enter(self, record: str, asked: Modification) -> None:
+        self.journal.enter(
+            record, asked.payment, asked.amount, psp_reference=asked.psp_reference, reference=asked.reference
+        )
 
     def _book(self, movement: Movement, payment: Payment, amount: int) -> None:
         self._move(movement, payment.references, payment, amount)

@@ -24,6 +24,7 @@ from db.records import Transaction
 from db.reviews import ReviewVerdict
 from gateway import cli_reviews, worker
 from gateway.transactions import gaps, provider_events, reconciler, recovery, reviews, watchdog
+from providers.contract import CannotList
 from providers.simulator import CREDENTIALS
 from tests.acceptance.processes import free_port
 from tests.acceptance.steps import listed, moved, refused, until
@@ -353,6 +354,117 @@ async def test_what_the_provider_lists_and_waits_here_for_an_answer_is_asked_abo
     await unknown(quiet, partner, "listed-there")
     await reconciled(quiet)
     assert (await listed(partner, reference="listed-there"))[0]["status"] == "completed"
+
+
+ADA: Json = {"payment_method": {"type": "card", "tokens": {"adyen": "ada/APPROVED"}}}
+
+
+async def test_what_adyen_confirmed_in_lost_notifications_is_concluded_from_its_report(
+    quiet: House, partner: Partner
+) -> None:
+    held = (await partner.charge(**ADA, capture="manual", reference="report-held")).json()
+    taken = (await partner.charge(**ADA, reference="report-taken")).json()
+    capture = await partner.post(f"/v1/transactions/{held['id']}/captures", {"amount": "5.00"})
+    refund = await partner.post(f"/v1/transactions/{taken['id']}/refunds", {"amount": "4.00"})
+    assert (capture.status_code, refund.status_code) == (202, 202)
+    await reconciled(quiet, "adyen")
+    held = (await partner.get(f"/v1/transactions/{held['id']}")).json()
+    assert (held["status"], held["amount_captured"], held["needs_review"]) == ("completed", "5.00", False)
+    assert (await partner.get(f"/v1/refunds/{refund.json()['id']}")).json()["status"] == "completed"
+    before = await quiet.owner.fetch("SELECT kind, subject, data FROM findings")
+    await reconciled(quiet, "adyen")
+    assert await quiet.owner.fetch("SELECT kind, subject, data FROM findings") == before
+
+
+async def test_a_customer_who_paid_and_did_not_come_back_is_found_in_adyens_report(
+    quiet: House, partner: Partner
+) -> None:
+    wallet: Json = {"payment_method": {"type": "e_wallet"}, "return_url": "https://shop.test/back"}
+    paid, left = [
+        (await partner.charge(**wallet, provider="adyen", reference=f"page-{end}")).json() for end in ("paid", "left")
+    ]
+    for made, action in ((paid, "approve"), (left, "refuse")):
+        await quiet.http.post(made["next_action"]["url"], data={"action": action})
+    await reconciled(quiet, "adyen")
+    shown = [(await partner.get(f"/v1/transactions/{made['id']}")).json() for made in (paid, left)]
+    assert [(one["status"], one["money_moved"]) for one in shown] == [("completed", "yes"), ("failed", "no")]
+
+
+async def test_a_refund_that_failed_at_adyen_without_a_word_is_refundable_again(quiet: House, partner: Partner) -> None:
+    method = {"type": "card", "tokens": {"adyen": "ada/REFUND_FAILED"}}
+    made = (await partner.charge(payment_method=method)).json()
+    refund = (await partner.post(f"/v1/transactions/{made['id']}/refunds")).json()
+    await reconciled(quiet, "adyen")
+    assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "failed"
+    assert (await partner.get(f"/v1/transactions/{made['id']}")).json()["amount_refundable"] == "19.99"
+
+
+async def test_what_adyen_took_of_a_payment_that_was_given_up_is_given_back(quiet: House, partner: Partner) -> None:
+    await quiet.fault("act_then_lose_answer", provider="adyen", operation="charge", reference="report-late", times=2)
+    made = (await partner.charge(**ADA, reference="report-late")).json()
+    await _age(quiet, made, "23 hours")
+    await recovery.flag_overdue(quiet.background)
+    await decided(quiet, made, "failed")
+    await reconciled(quiet, "adyen")
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert shown["attempts"][0]["state"] == "compensating"  # Adyen tells the end of it later
+    await reconciled(quiet, "adyen")
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert [one["state"] for one in shown["attempts"]] == ["compensated", "succeeded"]
+    assert (await moved(quiet, "report-late", "adyen"))["refunds"] == (1, 1999)
+
+
+async def test_what_is_booked_and_in_no_report_of_adyen_is_found(quiet: House, partner: Partner) -> None:
+    own = await quiet.desk.add_account(
+        provider="adyen",
+        livemode=False,
+        credentials={**CREDENTIALS["adyen"], "merchant_account": "OwnShop"},
+        base_url=quiet.simulators["adyen"],
+        partner_id=partner.id,
+        priority=1,
+    )
+    made = (await partner.charge(**ADA)).json()
+    now = quiet.background.clock()
+    window = {"since": now - timedelta(hours=1), "until": now + timedelta(minutes=1)}
+    assert await reconciler.reconcile(quiet.background, own.id, **window) == 1
+    assert await found(quiet, "missing_at_provider") == []
+    await quiet.desk.change_account(own.id, credentials={**CREDENTIALS["adyen"], "merchant_account": "AnotherShop"})
+    assert await reconciler.reconcile(quiet.background, own.id, **window) == 0
+    (row,) = await found(quiet, "missing_at_provider")
+    assert (row["subject"], row["partner_id"]) == (made["attempts"][0]["id"], partner.id)
+    assert (await partner.get(f"/v1/transactions/{made['id']}")).json()["needs_review"]
+    await quiet.desk.close_finding(row["id"], because="it was the test")
+
+
+async def test_without_a_key_for_reports_nothing_is_called_missing(quiet: House, partner: Partner) -> None:
+    keyless = {name: value for name, value in CREDENTIALS["adyen"].items() if name != "report_api_key"}
+    own = await quiet.desk.add_account(
+        provider="adyen",
+        livemode=False,
+        credentials=keyless,
+        base_url=quiet.simulators["adyen"],
+        partner_id=partner.id,
+    )
+    now = quiet.background.clock()
+    with pytest.raises(CannotList, match="report_api_key"):
+        await reconciler.reconcile(quiet.background, own.id, since=now - timedelta(hours=1), until=now)
+
+
+async def test_adyens_reports_are_read_by_the_day_once_they_must_be_there(quiet: House) -> None:
+    account_id = ids.decode("pac", quiet.accounts["adyen"])
+    read = "SELECT payments_until FROM account_readings WHERE account_id = $1"
+    await reconciler.reconcile_due(quiet.background)
+    for hours, expected in ((95, 95), (97, 73)):
+        await quiet.owner.execute(
+            "UPDATE account_readings SET payments_due_at = CASE WHEN account_id = $1 THEN now() ELSE 'infinity' END,"
+            " payments_until = date_trunc('hour', now()) - make_interval(hours => $2)",
+            account_id,
+            hours,
+        )
+        await reconciler.reconcile_due(quiet.background)
+        ago = await quiet.owner.fetchval(f"SELECT date_trunc('hour', now()) - ({read})", account_id)
+        assert ago == timedelta(hours=expected)
+    await quiet.owner.execute("UPDATE account_readings SET payments_due_at = now(), payments_until = now()")
 
 
 async def test_an_adyen_charge_that_can_no_longer_be_sent_again_is_cancelled_by_its_reference(

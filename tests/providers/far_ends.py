@@ -124,11 +124,13 @@ def stripe_far_end() -> FarEnd:
 
 def adyen_far_end() -> FarEnd:
     right: dict[str, object] = {"api_key": "AQE_right", "merchant_account": "PaygateTest", "hmac_keys": ["ab" * 32]}
+    right |= {"report_api_key": "AQE_reports"}
     return FarEnd(
-        app=adyen_simulator.create(api_key="AQE_right", hmac_key="ab" * 32),
+        app=adyen_simulator.create(api_key="AQE_right", report_api_key="AQE_reports", hmac_key="ab" * 32),
         credentials=right,
-        wrong_credentials=right | {"api_key": "AQE_wrong", "hmac_keys": ["cd" * 32]},
-        secrets=("AQE_right", "AQE_wrong", "ab" * 32, "cd" * 32),
+        wrong_credentials=right
+        | {"api_key": "AQE_wrong", "report_api_key": "AQE_wrong_reports", "hmac_keys": ["cd" * 32]},
+        secrets=("AQE_right", "AQE_wrong", "AQE_reports", "AQE_wrong_reports", "ab" * 32, "cd" * 32),
         approved="shopper_1/APPROVED",
         needs_customer="shopper_1/CHALLENGE",
         unheard_of="shopper_1/UNHEARDOF",

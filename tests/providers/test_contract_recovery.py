@@ -246,7 +246,7 @@ class TestPayments:
         held = await an_authorization(line, "at_held")
         await adapter.send(adapter.prepare(a_capture(held, "6.00")), key="k2")
         refund = await adapter.send(adapter.prepare(a_refund(held, "rf_1", "4.00")), key="k3")
-        assert isinstance(refund, Approved)
+        assert isinstance(refund, Approved | Pending)
 
         seen = {one.reference: one for one in await everything(adapter.payments(since=now() - HOUR, until=now()))}
         assert {reference: (one.kind, one.state, one.amount, one.currency) for reference, one in seen.items()} == {
@@ -276,9 +276,10 @@ class TestPayments:
         names = {f"at_{number}" for number in range(101)}
 
         seen = await everything(adapter.payments(since=now() - HOUR, until=now()))
-        told = [adapter.read_webhook(one.body) for one in await everything(adapter.missed(since=now() - HOUR))]
-
         assert {one.reference for one in seen} == names
+        if PROVIDERS[line.name].capabilities.events_kept_seconds is None:
+            return
+        told = [adapter.read_webhook(one.body) for one in await everything(adapter.missed(since=now() - HOUR))]
         assert {one.reference for one in told if isinstance(one, contract.AttemptTold)} == names
 
     @pytest.mark.parametrize("kind", NOT_LISTED)

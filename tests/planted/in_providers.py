@@ -36,8 +36,9 @@ BUGS = (
         name="the doorway repeats a POST whose connection broke",
         breaks="M1: what was executed is executed again, whatever its key",
         file="providers/http.py",
-        text="        response = await self._transport.handle_async_request(request)\n",
+        text="-> httpx.Response:\n        response = await self._transport.handle_async_request(request)\n",
         becomes="""\
+-> httpx.Response:
         try:
             response = await self._transport.handle_async_request(request)
         except httpx.ReadError:

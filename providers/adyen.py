@@ -1,8 +1,9 @@
 """Adyen, Checkout API `VERSION`: JSON under an API key, always for one merchant account.
 
 Its surprise: a refused card is HTTP 200; a capture, cancel or refund is only *received* and told of by webhook; and
-nothing can be read back. What became of a request is learned by sending it again (a key is kept for a week, an error
-too) or from a webhook. A card's token is `shopperReference/storedPaymentMethodId`, or the latter alone.
+nothing can be read back but a report, days later. What became of a request is learned by sending it again (a key is
+kept for a week, an error too) or from a webhook. A card's token is `shopperReference/storedPaymentMethodId`, or the
+latter alone.
 """
 
 from __future__ import annotations

@@ -256,8 +256,11 @@ async def _asked(runtime: Runtime, snapshot: Snapshot, told: AttemptTold) -> Att
 def _subject(snapshot: Snapshot, told: AttemptTold, attempt_id: UUID) -> Attempt | None:
     """The attempt that the notification speaks of: named, or the open one of that operation, or the last of it."""
     of_operation = [attempt for attempt in snapshot.attempts if attempt.operation == told.operation.value]
-    named = [attempt for attempt in of_operation if attempt.id == attempt_id]
-    by_id = [attempt for attempt in of_operation if told.provider_id and attempt.provider_id == told.provider_id]
+    # What gives a late success back is a refund or a cancel to its PSP.
+    givers = [attempt for attempt in snapshot.attempts if attempt.operation is AttemptOperation.COMPENSATE]
+    meant = [*of_operation, *givers] if told.operation.value in {"refund", "cancel"} else of_operation
+    named = [attempt for attempt in meant if attempt.id == attempt_id]
+    by_id = [attempt for attempt in meant if told.provider_id and attempt.provider_id == told.provider_id]
     live = [attempt for attempt in of_operation if attempt.state in states.LIVE_ATTEMPTS]
     if told.operation.value == AttemptOperation.REFUND:
         # Several refunds may be open: only the one that is named may be concluded.
@@ -271,7 +274,8 @@ def _known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bo
     match told.outcome:
         case Approved():
             if subject is not None:
-                return subject.state in {AttemptState.SUCCEEDED, AttemptState.CANCELLED_CONFIRMED}
+                booked = {AttemptState.SUCCEEDED, AttemptState.CANCELLED_CONFIRMED}
+                return subject.state in booked | states.GIVEN_BACK
             # What is told of the end of a captured payment is about the part that was not captured.
             taken, ended = transaction.amount_captured > 0, transaction.status in {"cancelled", "failed"}
             return {"capture": taken, "cancel": taken or ended}.get(told.operation.value, False)
@@ -280,8 +284,10 @@ def _known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bo
             match told.operation.value:
                 case "capture":
                     return transaction.amount_captured == 0
-                case "refund":
-                    return snapshot.refund is None or snapshot.refund.status is not RefundStatus.COMPLETED
+                case "refund" if subject is not None:
+                    refund = snapshot.refund
+                    given = subject.state is AttemptState.SUCCEEDED
+                    return not given if refund is None else refund.status is not RefundStatus.COMPLETED
                 case _:
                     return True
         case _:

@@ -57,7 +57,6 @@ REFUND_FAILED = Declined(
     message="The money could not be returned.",
 )
 _TAKEN = frozenset({SeenState.MOVED, SeenState.AUTHORIZED})
-_GIVEN_BACK = frozenset({AttemptState.LATE_SUCCESS, AttemptState.COMPENSATING, AttemptState.COMPENSATED})
 READING_SECONDS = 600.0
 ACCOUNTS_MAX = 5
 
@@ -207,7 +206,7 @@ def _open(attempt: Attempt) -> bool:
 def _difference(snapshot: Snapshot, seen: Seen) -> str | None:
     """What the PSP says otherwise than our books, of an attempt whose outcome both know."""
     transaction, attempt = snapshot.transaction, snapshot.attempt
-    if attempt.state in _GIVEN_BACK:
+    if attempt.state in states.GIVEN_BACK:
         return None
     expected = transaction.amount_captured if attempt.operation is AttemptOperation.CHARGE else attempt.amount
     taken = _is_booked(snapshot)

@@ -46,6 +46,8 @@ LIVE_ATTEMPTS = frozenset(
     {AttemptState.CREATED, AttemptState.SENDING, AttemptState.WAITING, AttemptState.UNKNOWN, AttemptState.RESOLVING}
 )
 """States in which a PSP may still act on an attempt."""
+GIVEN_BACK = frozenset({AttemptState.LATE_SUCCESS, AttemptState.COMPENSATING, AttemptState.COMPENSATED})
+"""States of a charge whose success came when it was over: our books know of it, though not as a success."""
 
 
 class InvalidState(Exception):

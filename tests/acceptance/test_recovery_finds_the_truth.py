@@ -191,6 +191,10 @@ async def test_money_that_comes_after_the_payment_was_over_is_given_back_and_sho
     assert sorted(suspense) == ["credit", "debit"]
     assert await moved(quiet, "late") == GIVEN_BACK
     assert await refunded_units(quiet, shown) == 1999
+    await quiet.owner.execute("UPDATE provider_events SET state = 'received', next_try_at = now()")
+    await told_again(quiet)  # the late success, as if its first application had not been heard of, and the giving back
+    again = (await partner.get(f"/v1/transactions/{made['id']}", expand="events")).json()
+    assert (again["needs_review"], again["events"]) == (False, shown["events"])
 
 
 async def test_a_hold_that_comes_after_the_payment_was_over_is_released(quiet: House, partner: Partner) -> None:
@@ -779,3 +783,14 @@ async def test_the_database_refuses_what_one_person_or_an_old_decision_would_do(
     with pytest.raises(asyncpg.RestrictViolationError):
         await quiet.owner.execute("DELETE FROM review_decisions")
     await reviews.ask(quiet.background, the_id(made), actor=ALICE)
+
+
+async def test_what_was_given_back_and_came_back_is_for_people(quiet: House, partner: Partner) -> None:
+    made = await given_up(quiet, partner, "late-back", token="pm_card_refundFail")
+    await told_again(quiet)
+    giving = "SELECT provider_id FROM attempts WHERE operation = 'compensate' AND transaction_id = $1"
+    refund = await quiet.owner.fetchval(giving, the_id(made))
+    assert (await quiet.http.post(f"{quiet.simulators['stripe']}/_simulator/refunds/{refund}/settle")).is_success
+    await told_again(quiet)
+    shown = (await partner.get(f"/v1/transactions/{made['id']}")).json()
+    assert ([one["state"] for one in shown["attempts"]], shown["needs_review"]) == (["compensated", "succeeded"], True)

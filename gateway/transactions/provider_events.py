@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -193,9 +193,7 @@ async def _apply_unasked(
         about = replace(snapshot, attempt_id=charge.id, refund=None)
         ended = EXPIRED if charge.state is AttemptState.WAITING else ruled_out(charge.provider_id)
         return await _recorded(runtime, event, about, ended, "ended by the provider")
-    if await _noted(runtime, event, snapshot, lambda fresh: _change(fresh, told, subject, runtime.clock())):
-        return _applied("the provider acted by itself", partner_id)
-    return await _contradict(runtime, event, snapshot, "contradicts our books")
+    return await _noted(runtime, event, snapshot, told, subject)
 
 
 async def _apply_late(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, told: AttemptTold) -> Verdict:
@@ -384,18 +382,21 @@ def _differs(snapshot: Snapshot, told: AttemptTold) -> bool:
 
 
 async def _noted(
-    runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, judge: Callable[[Snapshot], Change | None]
-) -> bool:
-    """Judge the transaction as it is now, under its lock, and write what follows; False where nothing does."""
+    runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, told: AttemptTold, subject: Attempt | None
+) -> Verdict:
+    """What follows is written under the transaction's lock; what our books have no place for is for a person."""
     partner_id = snapshot.transaction.partner_id
     async with runtime.database.as_partner(partner_id) as connection:
         fresh = await journal.load(connection, partner_id, snapshot.transaction.id, snapshot.attempt_id)
-        change = judge(fresh)
-        if change is None:
-            return False
-        await journal.note(runtime, connection, fresh, change, actor=f"provider:{event.provider}")
+        if fresh.transaction.version != snapshot.transaction.version:
+            return _later("the transaction changed meanwhile")  # it may have been this, applied by another worker
+        change = _change(fresh, told, subject, runtime.clock())
+        if change is not None:
+            await journal.note(runtime, connection, fresh, change, actor=f"provider:{event.provider}")
+    if change is None:
+        return await _contradict(runtime, event, snapshot, "contradicts our books")
     runtime.published(1)
-    return True
+    return _applied("the provider acted by itself", partner_id)
 
 
 async def _contradict(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, reason: str) -> Verdict:

@@ -1,0 +1,56 @@
+"""A worker that is cut off, or overtaken by another, in the middle of a round loses nothing and invents nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from db import embedded, failpoints
+from gateway.transactions import provider_events
+from tests.conftest import cloned
+from tests.house import House
+
+
+class Once:
+    """Something is done when a point is reached for the first time."""
+
+    def __init__(self, point: str, deed: Callable[[], Awaitable[object]]) -> None:
+        self._point, self._deed = point, deed
+        self.done = False
+
+    async def reached(self, name: str) -> None:
+        if name == self._point and not self.done:
+            self.done = True
+            await self._deed()
+
+
+@pytest.fixture(scope="module")
+async def quiet(postgres: embedded.Server, template: str) -> AsyncIterator[House]:
+    """No loop of the worker runs and no PSP notifies: only what a test does, happens."""
+    async with cloned(postgres, template) as url, House.opened(url, working=False) as opened:
+        await opened.silence()
+        yield opened
+        await opened.check_invariants()
+
+
+async def test_two_workers_that_apply_one_notification_do_not_contradict_each_other(quiet: House) -> None:
+    partner = await quiet.partner()
+    charged = (await partner.charge(capture="manual")).json()
+    url = f"{quiet.simulators['stripe']}/_simulator/payments/{charged['provider_transaction_id']}/expire"
+    assert (await quiet.http.post(url)).is_success
+    (told,) = [one for one in quiet.notifiers["stripe"].remembered if one.event == "payment_intent.canceled"]
+    headers = told.headers(time.time()) if callable(told.headers) else told.headers
+    assert (await quiet.notify(told.body, headers)).is_success
+
+    async def applied_by_another() -> None:
+        await quiet.owner.execute("UPDATE provider_events SET next_try_at = now()")
+        await provider_events.apply_due(quiet.background)
+
+    overtaken = Once("gateway.transactions.provider_events._noted/begin.sending", applied_by_another)
+    with failpoints.armed(overtaken):
+        await provider_events.apply_due(quiet.background)
+    assert overtaken.done
+    ended = (await partner.get(f"/v1/transactions/{charged['id']}")).json()
+    assert (ended["status"], ended["needs_review"]) == ("failed", False)

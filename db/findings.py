@@ -65,6 +65,14 @@ async def report(
     return found
 
 
+async def is_open(connection: Connection, kind: str, subject: str) -> bool:
+    """Whether it was reported before and nobody has closed it since; as the worker."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM findings WHERE kind = $1 AND subject = $2 AND closed_at IS NULL)", kind, subject
+    )
+    return found
+
+
 async def settle(connection: Connection, source: str, subjects: list[str], *, kept: list[str]) -> None:
     """Of these subjects, looked at once more, only those in `kept` are still at fault."""
     await connection.execute(

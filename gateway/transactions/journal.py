@@ -7,6 +7,7 @@ PostgreSQL applies whole or not at all, guarded by the transaction's version and
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -188,6 +189,18 @@ async def flag(
         if change is not None:
             await note(runtime, connection, snapshot, change, actor=actor)
             runtime.published(1)
+
+
+async def try_to_flag(
+    runtime: Runtime, partner_id: UUID, transaction_id: UUID, data: Mapping[str, object], *, actor: str
+) -> None:
+    """The same of rows that break a promise, and so may refuse the next step: then the log must do."""
+    try:
+        await flag(runtime, partner_id, transaction_id, data, actor=actor)
+    except (Unavailable, CommitUncertain):
+        raise
+    except Exception as error:  # noqa: BLE001 - logged; whoever found it reports it all the same
+        telemetry.log("broken transaction not flagged", level=logging.ERROR, error=error, transaction_id=transaction_id)
 
 
 async def read(runtime: Runtime, snapshot: Snapshot) -> Snapshot:

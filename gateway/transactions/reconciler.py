@@ -236,17 +236,21 @@ async def _give_back(runtime: Runtime, snapshot: Snapshot, seen: Seen) -> None:
 
 
 async def _differs(runtime: Runtime, snapshot: Snapshot, kind: str, data: Mapping[str, object]) -> None:
-    """A finding, and a review of the transaction."""
+    """A review of the transaction, and then the finding that keeps it from being asked for again."""
     attempt = snapshot.attempt
     subject = ids.encode("att", attempt.id)
-    if await _found(runtime, kind, subject, attempt.account_id, attempt.partner_id, data):
+    async with runtime.database.as_system() as connection:
+        known = await findings.is_open(connection, kind, subject)
+    if not known:
         reason = {"reason": kind, "attempt": subject}
-        await journal.flag(runtime, attempt.partner_id, attempt.transaction_id, reason, actor="paygate:reconciler")
+        actor = "paygate:reconciler"
+        await journal.try_to_flag(runtime, attempt.partner_id, attempt.transaction_id, reason, actor=actor)
+    await _found(runtime, kind, subject, attempt.account_id, attempt.partner_id, data)
 
 
 async def _found(
     runtime: Runtime, kind: str, subject: str, account_id: UUID, partner_id: UUID | None, data: Mapping[str, object]
-) -> bool:
+) -> None:
     async with runtime.database.as_system() as connection:
         new = await findings.report(
             connection,
@@ -259,7 +263,6 @@ async def _found(
         )
     if new:
         telemetry.log("reconciliation finding", level=logging.ERROR, reason=kind, account_id=account_id)
-    return new
 
 
 def _data(seen: Seen) -> Mapping[str, object]:

@@ -53,21 +53,20 @@ async def look_at(runtime: Runtime, partner_id: UUID, transaction_ids: list[UUID
     async with runtime.database.as_system() as connection:
         subjects = [ids.encode("txn", one) for one in transaction_ids]
         await findings.settle(connection, SOURCE, subjects, kept=[ids.encode("txn", one) for _, one in broken])
-        new = [
-            (kind, transaction_id)
-            for kind, transaction_id in broken
-            if await findings.report(
-                connection,
-                source=SOURCE,
-                kind=kind,
-                subject=ids.encode("txn", transaction_id),
-                partner_id=partner_id,
-                data={},
-            )
-        ]
-    for kind, transaction_id in new:
-        await _alarm(runtime, partner_id, kind, transaction_id)
+    for kind, transaction_id in broken:
+        await _found(runtime, partner_id, kind, transaction_id)
     return len(broken)
+
+
+async def _found(runtime: Runtime, partner_id: UUID, kind: str, transaction_id: UUID) -> None:
+    """The alarm comes before what keeps it from being raised again: it may come twice, but not never."""
+    subject = ids.encode("txn", transaction_id)
+    async with runtime.database.as_system() as connection:
+        known = await findings.is_open(connection, kind, subject)
+    if not known:
+        await _alarm(runtime, partner_id, kind, transaction_id)
+    async with runtime.database.as_system() as connection:
+        await findings.report(connection, source=SOURCE, kind=kind, subject=subject, partner_id=partner_id, data={})
 
 
 async def _alarm(runtime: Runtime, partner_id: UUID, kind: str, transaction_id: UUID) -> None:
@@ -82,7 +81,4 @@ async def _alarm(runtime: Runtime, partner_id: UUID, kind: str, transaction_id: 
             changes={"kind": kind},
         )
         await audit.append(connection, act)
-    try:
-        await journal.flag(runtime, partner_id, transaction_id, {"reason": kind}, actor="paygate:watchdog")
-    except Exception as error:  # noqa: BLE001 - rows that break a promise may refuse the next step: the alarm stands
-        telemetry.log("broken transaction not flagged", level=logging.ERROR, error=error, transaction_id=transaction_id)
+    await journal.try_to_flag(runtime, partner_id, transaction_id, {"reason": kind}, actor="paygate:watchdog")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import ModuleType
 
 import pytest
 
 from db import embedded, failpoints
-from gateway.transactions import provider_events
+from gateway.transactions import provider_events, reconciler, watchdog
+from tests.acceptance.test_recovery_finds_the_truth import reconciled, tampered, the_id
 from tests.conftest import cloned
-from tests.house import House
+from tests.house import House, Json, Partner
 
 
 class Once:
@@ -54,3 +57,32 @@ async def test_two_workers_that_apply_one_notification_do_not_contradict_each_ot
     assert overtaken.done
     ended = (await partner.get(f"/v1/transactions/{charged['id']}")).json()
     assert (ended["status"], ended["needs_review"]) == ("failed", False)
+
+
+@pytest.mark.parametrize("finder", [watchdog, reconciler], ids=["watchdog", "reconciler"])
+async def test_who_is_cut_off_with_a_finding_in_hand_leaves_it_to_be_found_again(
+    quiet: House, finder: ModuleType
+) -> None:
+    partner = await quiet.partner()
+    made = (await partner.charge()).json()
+    await tampered(quiet, made, "9.99")
+    with (
+        pytest.raises(asyncio.CancelledError),
+        failpoints.armed(Once("gateway.transactions.journal.flag/begin.sending", cut_off)),
+    ):
+        await looked_at(quiet, finder, partner, made)
+    assert not (await partner.get(f"/v1/transactions/{made['id']}")).json()["needs_review"]
+    await looked_at(quiet, finder, partner, made)
+    assert (await partner.get(f"/v1/transactions/{made['id']}")).json()["needs_review"]
+    await tampered(quiet, made, "19.99")
+
+
+async def cut_off() -> None:
+    raise asyncio.CancelledError
+
+
+async def looked_at(house: House, finder: ModuleType, partner: Partner, transaction: Json) -> None:
+    if finder is watchdog:
+        await watchdog.look_at(house.background, partner.id, [the_id(transaction)])
+    else:
+        await reconciled(house)

@@ -111,6 +111,13 @@ def _recovery() -> Iterator[Operation]:
         name="reconciled, unknown to us", prepare=scenes.made_elsewhere, act=acts.reconciled, ends="completed"
     )
     yield Operation(
+        name="reconciled, amount differs",
+        prepare=scenes.tampered,
+        act=acts.reconciled,
+        ends="completed",
+        mend=scenes.mended,
+    )
+    yield Operation(
         name="reconciled, not listed",
         prepare=scenes.booked_yesterday,
         act=acts.reconciled_yesterday,

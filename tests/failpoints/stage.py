@@ -194,7 +194,7 @@ class Stage:
         await self.owner.execute("UPDATE provider_accounts SET enabled = true WHERE NOT enabled")
         await self.owner.execute(
             "UPDATE attempts SET next_check_at = now() + interval '1 year', lease_until = now() + interval '1 year'"
-            " WHERE finished_at IS NULL"
+            " WHERE finished_at IS NULL AND next_check_at < now() + interval '1 month'"
         )
 
     async def cut(self, *, only_open: bool = False) -> None:

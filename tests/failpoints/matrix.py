@@ -13,7 +13,7 @@ Case = tuple[Point, Fault]
 @dataclass(slots=True)
 class Tally:
     whole: bool
-    """Every point each time it is reached × every fault; else each point of an operation once, the faults in turn."""
+    """Every point each time it is reached × every fault; else each point once, and each fault in each operation."""
     points: set[str] = field(default_factory=set)
     cases: dict[str, int] = field(default_factory=dict)
     """By operation."""
@@ -21,14 +21,20 @@ class Tally:
 
     def cases_of(self, operation: str, points: list[Point]) -> Iterator[Case]:
         faults = tuple(Fault)
-        first = len(self.cases)  # what several operations pass gets another fault in each
-        self.cases[operation] = 0
-        chosen = points if self.whole else [point for point in points if point.nth == 1]
-        for place, point in enumerate(chosen, first):
-            self.points.add(point.name)
-            for fault in faults if self.whole else (faults[place % len(faults)],):
-                self.cases[operation] += 1
-                yield point, fault
+        chosen = [(point, fault) for point in points for fault in faults] if self.whole else self._slice(points, faults)
+        self.points |= {point.name for point, _ in chosen}
+        self.cases[operation] = len(chosen)
+        yield from chosen
+
+    def _slice(self, points: list[Point], faults: tuple[Fault, ...]) -> list[Case]:
+        """What no operation before passed, and other points as far as there are more faults; the faults in turn."""
+        once = [point for point in points if point.nth == 1]
+        new = [point for point in once if point.name not in self.points]
+        known = [point for point in once if point.name in self.points]
+        more = max(0, min(len(faults) - len(new), len(known)))
+        spread = [known[place * len(known) // more] for place in range(more)]
+        struck = sum(self.cases.values())
+        return [(point, faults[place % len(faults)]) for place, point in enumerate([*new, *spread], struck)]
 
     def to_json(self) -> dict[str, object]:
         return {

@@ -48,6 +48,13 @@ CAMPAIGNS: Mapping[str, Campaign] = {
         " cancelled, the database is lost, everything takes longer than a lease. Recovery then finishes the work, and"
         " the money is counted at the simulated PSP.",
     ),
+    "stateful": Campaign(
+        title="Any order of events",
+        command=("-m", "pytest", "--quiet", "tests/stateful", "--hypothesis-profile=soak", "--stateful-report"),
+        told="Requests, repeats, notifications in any order, customers, crashes, time and misbehaving PSPs, drawn at"
+        " random on a real PostgreSQL: many lives of two partners. After every step the books, the PSPs' books and a"
+        " model of what each answer allows must agree; when a life ends, all that is left is settled.",
+    ),
     "simulation": Campaign(
         title="Simulation in virtual time",
         command=("-m", "tests.simulation", "--seeds", "1000", "--jobs", "2", "--json"),

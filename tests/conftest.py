@@ -16,6 +16,7 @@ from tests.house import House
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--failpoints", choices=("slice", "whole"), default="slice", help="how much of the matrix")
     parser.addoption("--failpoints-report", metavar="PATH", help="write what the matrix counted, as JSON")
+    parser.addoption("--stateful-report", metavar="PATH", help="write what the state machine saw, as JSON")
 
 
 @pytest.fixture(scope="session")

@@ -75,6 +75,7 @@ class Business(RuleBasedStateMachine):
     def __init__(self, runner: Runner, database: AbstractAsyncContextManager[str], seen: Counter[str]) -> None:
         super().__init__()
         self.runner, self.seen = runner, seen
+        self.seen["lives"] += 1
         self.stack = AsyncExitStack()
         self.world: World = self._run(self.stack.enter_async_context(World.opened(database)))
         self.payments: dict[str, Payment] = {}
@@ -205,6 +206,7 @@ class Business(RuleBasedStateMachine):
     @invariant()
     def the_books_agree(self) -> None:
         world = self.world
+        self.seen["steps"] += 1
         oracles = self._run(world.oracles({payment.provider for payment in self.payments.values()}))
         self._run(invariants.check(world.house.owner, oracles))
         for owner in {payment.owner for payment in self.payments.values()}:

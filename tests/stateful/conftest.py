@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("soak", max_examples=1_000, stateful_step_count=60, database=None, print_blob=True)
+settings.register_profile("soak", max_examples=300, stateful_step_count=60, database=None, print_blob=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from asyncio import Runner
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import uvloop
@@ -33,10 +36,40 @@ BOUNDED = settings(max_examples=24, stateful_step_count=50, database=None, phase
 """The same steps in every run, and no search for fewer when they fail: that is for the campaign, the profile `soak`."""
 
 
+@pytest.fixture
+def tell(
+    request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Counter[str], list[str]], None]:
+    """What was seen, for who looks on and, where `--stateful-report` says, for the page."""
+
+    def tell(seen: Counter[str], violations: list[str]) -> None:
+        counted = dict(sorted((+seen).items()))
+        with capsys.disabled():
+            print("", *(f"{count:7} {name}" for name, count in counted.items()), sep="\n")
+        if path := request.config.getoption("--stateful-report"):
+            lives, steps = counted.pop("lives"), counted.pop("steps")
+            report = {"lives": lives, "steps": steps, "seen": counted, "violations": violations}
+            Path(path).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+    return tell
+
+
 def test_the_books_agree_after_every_step(
-    postgres: embedded.Server, template: str, capsys: pytest.CaptureFixture[str]
+    postgres: embedded.Server, template: str, tell: Callable[[Counter[str], list[str]], None]
 ) -> None:
     seen: Counter[str] = Counter()
+    violations: list[str] = []
+    try:
+        _live(postgres, template, seen)
+    except Exception as error:
+        violations.append(f"{type(error).__name__}: {error}")
+        raise
+    finally:
+        tell(seen, violations)
+    assert (+seen).keys() >= REACHED
+
+
+def _live(postgres: embedded.Server, template: str, seen: Counter[str]) -> None:
     with Runner(loop_factory=uvloop.new_event_loop) as runner:
 
         def business() -> Business:
@@ -47,6 +80,3 @@ def test_the_books_agree_after_every_step(
             business if soak else seed(SEED)(business),  # type: ignore[arg-type]  # any maker of machines will do
             settings=settings(settings() if soak else BOUNDED, deadline=None, suppress_health_check=list(HealthCheck)),
         )
-    with capsys.disabled():
-        print("", *(f"{count:7} {name}" for name, count in sorted((+seen).items())), sep="\n")
-    assert (+seen).keys() >= REACHED

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import re
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -42,7 +43,8 @@ PROBE_SECONDS = 1_800.0
 _DUE = {"resolve": "attempts", "expire_due": "customers", "apply_due": "notifications"}
 """By job, what of `Town.due` it is there for."""
 _PROBES = frozenset({"resolve", "fill_due"})
-_STATEMENT = (".sending", ".answered")
+_STATEMENT = re.compile(r"/(?!psp\.|post\.)(\w+\.)?(sending|answered)")
+"""Another task's call to a PSP may pass its own points while this process has its turn at the database."""
 
 
 class Running:
@@ -92,7 +94,7 @@ class Running:
                 town.weather.counts["freeze"] += 1
                 town.begin(town.freeze(self, town.weather.chance.uniform(1, 240)))
                 await asyncio.sleep(0)
-            case Blow.CONNECTION_LOST if town.turns.held_by(self.process) and name.endswith(_STATEMENT):
+            case Blow.CONNECTION_LOST if town.turns.held_by(self.process) and _STATEMENT.search(name):
                 town.weather.counts["connection_lost"] += 1
                 for line in self.lines:
                     await line.cut()

@@ -12,12 +12,13 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from db import ids, transactions
+from db import failpoints, ids, transactions
+from db.provider_calls import CallPurpose
 from db.records import Attempt
 from gateway.transactions import journal
 from gateway.transactions.changes import Snapshot
 from providers import PROVIDERS
-from providers.contract import Approved, Declined, DeclineKind
+from providers.contract import Approved, Declined, DeclineKind, Unknown
 from tests.acceptance.steps import leases_run_out
 from tests.house import House, Json, Partner, new_key
 
@@ -27,6 +28,17 @@ REFUSED = Declined(
 )
 WRITTEN = ("transactions", "transaction_events", "ledger_entries", "events", "webhook_deliveries", "idempotency_keys")
 """What the outcome of a charge changes or adds to."""
+
+
+class AcknowledgementLost:
+    """Of the first `journal_write`: it is done, and nobody is told."""
+
+    count = 0
+
+    async def reached(self, name: str) -> None:
+        if name.endswith("/journal_write.answered") and not self.count:
+            self.count += 1
+            raise asyncpg.ConnectionDoesNotExistError
 
 
 @pytest.fixture
@@ -135,6 +147,20 @@ async def test_an_outcome_is_written_once_however_often_it_is_learned(
     again = await journal.record(shared_house.runtime, snapshot, TOOK, actor="test")
     assert again.snapshot.transaction.status == "completed"
     assert await rows(shared_house, partner) == before
+
+
+async def test_an_answer_that_changes_nothing_is_kept_once_though_its_acknowledgement_is_lost(
+    shared_house: House, partner: Partner, unknown: Json
+) -> None:
+    snapshot, lost = await snapshot_of(shared_house, partner), AcknowledgementLost()
+    with failpoints.armed(lost):
+        recorded = await journal.record(
+            shared_house.runtime, snapshot, Unknown(reason="still"), actor="test", purpose=CallPurpose.RESEND
+        )
+    assert lost.count == 1
+    assert recorded.written
+    kept = await shared_house.owner.fetch("SELECT purpose FROM provider_calls WHERE partner_id = $1", partner.id)
+    assert [row["purpose"] for row in kept] == ["resend"]
 
 
 async def test_a_key_that_is_taken_stays_with_who_took_it(shared_house: House, partner: Partner) -> None:

@@ -110,8 +110,10 @@ BEGIN
     INSERT INTO transaction_events
         SELECT h.* FROM jsonb_populate_recordset(NULL::transaction_events, step->'history') h;
     IF step ? 'calls' THEN
+        -- Without history the version stays, and the guards let a repeat after a lost acknowledgement through.
         INSERT INTO provider_calls
-            SELECT c.* FROM jsonb_populate_recordset(NULL::provider_calls, step->'calls') c;
+            SELECT c.* FROM jsonb_populate_recordset(NULL::provider_calls, step->'calls') c
+            ON CONFLICT DO NOTHING;
     END IF;
     IF step ? 'entries' THEN
         INSERT INTO ledger_accounts (partner_id, currency, name)

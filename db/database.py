@@ -202,10 +202,10 @@ class _Session(asyncpg.Connection):
 
 @asynccontextmanager
 async def _begun(connection: Connection, begin: str) -> AsyncIterator[None]:
-    await _begin(connection, begin)
     try:
+        await _begin(connection, begin)
         yield
-    except BaseException:
+    except BaseException:  # cancelled while it began, it may have begun
         if not connection.is_closed():
             await _rollback(connection)
         raise

@@ -8,11 +8,12 @@ import asyncpg
 import httpx
 import pytest
 
+from db import failpoints
 from db.database import POOL_MAX
 from tests.acceptance.steps import calls, leases_run_out, moved, refused, settled, until
 from tests.acceptance.test_notifications_converge import an_event, signed
 from tests.faults.wires import MOVED, ONE_SALE, Order, Wires
-from tests.house import WAIT_SECONDS, Partner, new_key
+from tests.house import WAIT_SECONDS, House, Partner, new_key
 from tests.proxy import Toxic, ToxicKind
 
 WRITING = b"journal_write"
@@ -217,3 +218,24 @@ async def test_no_session_of_ours_can_hold_a_lock_or_a_transaction_for_long(wire
             ):
                 seconds = await connection.fetchval("SELECT current_setting($1)::interval", name)
                 assert 0 < seconds.total_seconds() <= most
+
+
+async def test_a_transaction_that_is_cancelled_as_it_begins_is_rolled_back_and_alarms_nobody(
+    shared_house: House, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def begin() -> None:
+        with failpoints.armed(Cancelling()):
+            async with shared_house.runtime.database.as_system():
+                raise AssertionError("unreachable")
+
+    assert isinstance((await asyncio.gather(begin(), return_exceptions=True))[0], asyncio.CancelledError)
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+class Cancelling:
+    """Its task, once BEGIN is on its way."""
+
+    async def reached(self, name: str) -> None:
+        task = asyncio.current_task()
+        if task is not None and name.endswith("/begin.sending"):
+            task.cancel()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
+import asyncpg
 import pytest
 
 from db import embedded
+from db.database import Role
 from tests.simulation import postgresql
+from tests.simulation.machine import Process, VirtualLoop, machine
+from tests.simulation.turns import Line, Turns
 
 MOMENT = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 
@@ -58,3 +63,24 @@ async def test_what_asks_the_real_clock_is_found(virtual: embedded.Server, town_
         await owner.execute("CREATE TABLE public.late (at timestamptz DEFAULT pg_catalog.now())")
         await owner.execute("CREATE TABLE public.later (at timestamptz DEFAULT CURRENT_TIMESTAMP)")
         assert sorted(await postgresql.left_behind(owner)) == ["CURRENT_TIMESTAMP", "pg_catalog.now()"]
+
+
+def test_a_cancelled_statement_leaves_the_connection_as_in_a_pool(virtual: embedded.Server, town_database: str) -> None:
+    with machine(1) as loop:
+        loop.run_until_complete(_cancelled(loop, virtual.url(town_database)))
+
+
+async def _cancelled(loop: VirtualLoop, url: str) -> None:
+    loop.database_busy = True
+    owner = await asyncpg.connect(url)
+    line = Line(Turns(loop, owner), Process("worker"), url, Role.WORKER)
+    connection = await line.acquire()
+    beginning = loop.create_task(connection.execute("BEGIN; CREATE TEMPORARY TABLE begun ()"))
+    await asyncio.sleep(0)
+    beginning.cancel()
+    await asyncio.wait({beginning})
+    await line.release(connection)
+    again = await line.acquire()
+    assert await again.fetchval("SELECT to_regclass('begun') IS NULL"), "what was begun is rolled back"
+    await line.cut()
+    owner.terminate()

@@ -119,6 +119,17 @@ class _Timed:
         return await ask(query, *args)
 
 
+class _Session(database._Session):
+    """What is cancelled here the server carries out to its end: whether it would have heard in time is real chance."""
+
+    __slots__ = ()
+
+    def _cancel_current_command(
+        self, waiter: asyncio.Future[None], _cancel_waiter: asyncio.Future[None] | None = None
+    ) -> None:
+        waiter.set_result(None)
+
+
 class Line:
     """A process's only connection, in the place of its pool: what `db.database.Database` asks of one."""
 
@@ -147,7 +158,13 @@ class Line:
         return _Timed(self, self._connection, postgresql.time_told(self.turns.loop.wall()) if untold else "")
 
     async def release(self, _connection: _Timed, **_options: object) -> None:
-        self.turns.give_back()
+        """As a pool does: what was cancelled has come to its end, and what is open is rolled back."""
+        try:
+            if self._connection is not None:
+                await self._connection._protocol._wait_for_cancellation()
+                await self._connection._reset()
+        finally:
+            self.turns.give_back()
 
     async def cut(self) -> None:
         """The connection breaks, within a turn. Returns when the server has noticed and rolled back."""
@@ -170,7 +187,7 @@ class Line:
         """As the pool of `Database.open` makes them."""
         connection = await asyncpg.connect(
             self._url,
-            connection_class=database._Session,
+            connection_class=_Session,
             command_timeout=database.ANSWER_SECONDS,
             server_settings=database._SETTINGS | {"role": self._role.value},
         )

@@ -115,6 +115,8 @@ class Wire(httpx.AsyncBaseTransport):
                 await _silence()
             case Fate.ANSWER_RESET:
                 raise httpx.ReadError("reset")
+            case Fate.WRONG_AMOUNT:
+                town.falsified.append(await answer.aread())
             case _:
                 pass
         await asyncio.sleep(back)

@@ -116,6 +116,8 @@ class Town:
         self.partners: list[Partner] = []
         self.crashes = 0
         self.over = False
+        self.falsified: list[bytes] = []
+        """Answers of PSPs with a wrong amount."""
         self.errors = io.StringIO()
         """What the gateway logged as an error."""
         self.failures: list[str] = []

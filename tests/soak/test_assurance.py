@@ -9,6 +9,8 @@ import pytest
 from tests import assurance
 
 TRANSACTIONS_MIN, KILLS_MIN = 20_000, 200
+SEEDS_MIN, VIRTUAL_HOURS_MIN = 1_000, 10_000
+PLANTED_MIN = 20
 
 
 def test_the_page_shows_the_figures() -> None:
@@ -25,6 +27,20 @@ def test_the_last_soak_was_long_and_found_nothing() -> None:
     assert soak["violations"] == []
     assert soak["transactions"] >= TRANSACTIONS_MIN
     assert soak["kills"]["serve"] + soak["kills"]["worker"] >= KILLS_MIN
+
+
+def test_the_last_simulation_was_long_and_found_nothing() -> None:
+    simulation = assurance.read()["simulation"]
+    assert simulation["violations"] == []
+    assert simulation["seeds"] >= SEEDS_MIN
+    assert simulation["virtual_hours"] >= VIRTUAL_HOURS_MIN
+
+
+def test_every_planted_bug_and_every_mutant_was_noticed() -> None:
+    planted, mutants = assurance.read()["planted"], assurance.read()["mutants"]["mutants"]
+    assert planted["planted_bugs"]["total"] >= PLANTED_MIN
+    assert all(kind["caught"] == kind["total"] for kind in planted.values() if "caught" in kind)
+    assert mutants["killed"] + mutants["equivalent"] == mutants["total"]
 
 
 def test_the_figures_tell_of_no_machine() -> None:

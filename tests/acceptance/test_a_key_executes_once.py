@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.steps import checks_fall_due, listed, moved, refused, settled
+from tests.acceptance.steps import calls, checks_fall_due, listed, moved, refused, settled, until
 from tests.house import House, Json, Partner, new_key
 
 
@@ -88,6 +88,19 @@ async def test_twenty_identical_requests_at_once_are_one_charge(shared_house: Ho
     assert (await partner.charge(key=key, reference="twenty")).content == created[0].content
     assert await moved(shared_house, "twenty") == {"charges": (1, 1999), "captures": (1, 1999)}
     assert len(await listed(partner)) == 1
+
+
+async def test_a_repeat_waits_for_the_first_request_and_asks_nobody(shared_house: House, partner: Partner) -> None:
+    key = new_key()
+    await shared_house.fault("answer_late", operation="charge", reference="at-work", seconds=60)
+    first = asyncio.create_task(partner.charge(key=key, reference="at-work"))
+    await until(lambda: calls(shared_house, "at-work"), lambda asked: asked.get("charge") == 1)
+    again = await partner.charge(key=key, reference="at-work")
+    await shared_house.calm()
+    refused(again, 409, "idempotency_in_progress")
+    assert (await first).status_code == 201
+    assert (await partner.charge(key=key, reference="at-work")).content == (await first).content
+    assert await calls(shared_house, "at-work") == {"charge": 1}
 
 
 async def test_twenty_different_keys_at_once_are_twenty_charges(shared_house: House, partner: Partner) -> None:

@@ -281,7 +281,8 @@ async def test_what_a_provider_listed_late_is_applied_too(quiet: House, partner:
     await unknown(quiet, partner, "listed-late")
     account_id = ids.decode("pac", quiet.accounts["stripe"])
     assert account_id is not None
-    read_until = quiet.background.clock()  # after the payment: when that was read, its event was not listed yet
+    # A minute after the payment the list was read, and its event was not there yet.
+    read_until = quiet.background.clock() + timedelta(minutes=1)
     await gaps.fill(quiet.background, Due(account_id=account_id, provider="stripe", until=read_until))
     await provider_events.apply_due(quiet.background)
     assert (await listed(partner, reference="listed-late"))[0]["status"] == "completed"

@@ -191,11 +191,11 @@ BUGS = (
     ),
     Bug(
         name="a repeat does not wait for the first request's lease",
-        breaks="M1: two processes ask the PSP about one attempt at the same time",
+        breaks="A2: what the first request is still at work on is answered as if nobody were",
         file="gateway/transactions/idempotency.py",
         text="    if found.lease_left_seconds:\n",
         becomes="    if found.lease_left_seconds is None:\n",
-        tests=(f"{_ONCE}::test_twenty_identical_requests_at_once_are_one_charge",),
+        tests=(f"{_ONCE}::test_a_repeat_waits_for_the_first_request_and_asks_nobody",),
     ),
     Bug(
         name="a charge whose answer was forgotten is made again",

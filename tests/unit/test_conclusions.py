@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from db.records import Attempt, AttemptOperation, Refund, RefundStatus, ReviewReason
+from db.records import Attempt, AttemptOperation, AttemptState, Refund, RefundStatus, ReviewReason
 from gateway.transactions import changes, conclusions, failures, outcomes, states
 from gateway.transactions.changes import Change, Happened, Snapshot
-from providers.contract import Absent, Outcome
+from providers.contract import Absent, Outcome, Pending, Trace
 from tests.builders import AT, a_cancel, an_attempt
 from tests.unit.decisions import (
     ACTING,
@@ -20,6 +20,7 @@ from tests.unit.decisions import (
     CAPTURE,
     CHARGE,
     DECISIONS,
+    DECLINED,
     FAILED,
     GIVEN_BACK,
     LATER,
@@ -36,6 +37,8 @@ from tests.unit.decisions import (
     columns,
     line,
 )
+
+SOON, TOMORROW = LATER + timedelta(seconds=1), LATER + timedelta(days=1)
 
 
 def attempt_after(snapshot: Snapshot, outcome: Outcome, step: Step, *, finished_at: datetime | None) -> Attempt:
@@ -198,3 +201,53 @@ def test_silence_that_ends_leaves_no_reason_behind() -> None:
     silent = replace(CHARGE, transaction=changes.in_review(CHARGE.transaction, ReviewReason.SILENCE))
     after = conclusions.concluded(silent, APPROVED, at=LATER).transaction
     assert (after.needs_review, after.review_reason) == (False, None)
+
+
+@pytest.mark.parametrize(
+    ("state", "check_at", "expected"),
+    [
+        (A.UNKNOWN, SOON, SOON),
+        (A.WAITING, TOMORROW, TOMORROW),
+        (A.SENDING, AT, LATER),
+        (A.UNKNOWN, None, None),
+        (A.SUCCEEDED, SOON, None),
+    ],
+    ids=["soon", "tomorrow", "overdue", "never", "over"],
+)
+def test_what_ended_leaves_the_checks_of_what_is_still_open(
+    state: AttemptState, check_at: datetime | None, expected: datetime | None
+) -> None:
+    other = an_attempt(REFUND.transaction, operation=AttemptOperation.REFUND, state=state, next_check_at=check_at)
+    own = replace(REFUND.attempt, next_check_at=SOON)
+    snapshot = replace(REFUND, attempts=(REFUND.attempts[0], own, other))
+    assert conclusions.concluded(snapshot, APPROVED, at=LATER).transaction.next_check_at == expected
+
+
+def test_of_two_that_are_open_the_sooner_check_is_told() -> None:
+    own = LATER + timedelta(seconds=changes.wait_seconds(REFUND.attempt))
+    for check_at, expected in ((SOON, SOON), (TOMORROW, own)):
+        other = an_attempt(REFUND.transaction, state=A.UNKNOWN, next_check_at=check_at)
+        snapshot = replace(REFUND, attempts=(*REFUND.attempts, other))
+        assert conclusions.concluded(snapshot, UNKNOWN, at=LATER).transaction.next_check_at == expected
+
+
+def test_a_charge_that_its_cancel_ends_is_not_checked_any_more() -> None:
+    snapshot = a_cancel(S.REQUIRES_ACTION)
+    waiting = replace(snapshot.attempts[0], next_check_at=SOON)
+    snapshot = replace(snapshot, attempts=(waiting, snapshot.attempt))
+    assert conclusions.concluded(snapshot, APPROVED, at=LATER).transaction.next_check_at is None
+
+
+@pytest.mark.parametrize(
+    ("told", "known", "kept"), [("psp_1", "psp_0", "psp_1"), (None, "psp_0", "psp_0"), (None, None, "")]
+)
+def test_a_refusal_while_the_charge_is_being_cancelled_decides_nothing_and_loses_nothing(
+    told: str | None, known: str | None, kept: str
+) -> None:
+    cancelling = a_cancel(S.REQUIRES_ACTION)
+    waiting = replace(cancelling.attempts[0], provider_id=known)
+    snapshot = replace(cancelling, attempts=(waiting, cancelling.attempt), attempt_id=waiting.id)
+    trace = Trace(http_status=402)
+    refused = replace(DECLINED, provider_id=told, trace=trace)
+    pending = conclusions.concluded(snapshot, Pending(provider_id=kept, trace=trace), at=LATER)
+    assert conclusions.concluded(snapshot, refused, at=LATER) == pending

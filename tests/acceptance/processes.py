@@ -163,6 +163,10 @@ async def built(postgres: embedded.Server, folder: Path) -> AsyncIterator[Town]:
         await owner.close()
 
 
+START_SECONDS = 120.0
+"""Bound on a start, on a busy machine and with a database that is itself being started again."""
+
+
 async def answering(process: Process, path: str) -> None:
     async with httpx.AsyncClient(base_url=process.url) as client:
 
@@ -173,7 +177,7 @@ async def answering(process: Process, path: str) -> None:
             except httpx.TransportError:
                 return 0
 
-        await until(ask, lambda status: status == 200)
+        await until(ask, lambda status: status == 200, START_SECONDS)
 
 
 def free_port() -> int:

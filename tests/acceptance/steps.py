@@ -19,9 +19,9 @@ ID = re.compile(r"(txn|att|rfd|evt|whe|whd|pac|led|req)_[0-9a-hjkmnp-tv-z]{26}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 
-async def until(ask: Callable[[], Awaitable[T]], wanted: Callable[[T], bool]) -> T:
+async def until(ask: Callable[[], Awaitable[T]], wanted: Callable[[T], bool], seconds: float = WAIT_SECONDS) -> T:
     """Ask again until the answer is as wanted. Raises `TimeoutError` once it should have been long ago."""
-    async with asyncio.timeout(WAIT_SECONDS):
+    async with asyncio.timeout(seconds):
         while not wanted(found := await ask()):  # noqa: ASYNC110 - what is waited for is in another process
             await asyncio.sleep(POLL_SECONDS)
     return found

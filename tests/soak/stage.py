@@ -23,7 +23,7 @@ from db.vault import Vault
 from gateway import config, partners
 from providers.simulator import CREDENTIALS
 from tests import redis_server
-from tests.acceptance.processes import Process, Town, answering, free_port
+from tests.acceptance.processes import START_SECONDS, Process, Town, answering, free_port
 from tests.house import TLS, serve
 from tests.proxy import Proxy, proxied, proxied_url
 from tests.redis_server import RedisServer
@@ -37,8 +37,6 @@ LEASE_SECONDS = 30
 SHUTDOWN_SECONDS = 8
 STOP_SECONDS = 40.0
 """What a process told to stop may take in all: requests under way, deliveries, its database connections."""
-START_SECONDS = 120.0
-"""Bound on a start, on a busy machine and with a database that is itself being started again."""
 POLL_SECONDS = 0.05
 
 

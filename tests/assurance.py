@@ -124,6 +124,8 @@ def _run(name: str, options: Sequence[str]) -> bool:
         done = subprocess.run(command, cwd=ROOT, check=False)
         if report.exists():
             _keep(name, report)
+        else:
+            print(f"{name} was cut off and left no report", file=sys.stderr)
     return done.returncode == 0
 
 

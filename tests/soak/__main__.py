@@ -12,6 +12,8 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from gateway import listener
@@ -42,27 +44,42 @@ def main() -> int:
     )
     folder = Path(tempfile.mkdtemp(prefix="paygate-soak-"))
     folder.chmod(0o755)  # PostgreSQL may run as another user
+    diary = Diary(campaign.seed, told.json)
     print(f"database and logs: {folder}", file=sys.stderr)
-    report = listener.run_loop(_run(campaign, folder))
-    text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
-    if told.json is not None:
-        told.json.write_text(text, encoding="utf-8")
+    diary.tell("setting up")
+    report = listener.run_loop(_run(campaign, folder, diary))
+    text = diary.write(report)
     print(text if len(report["violations"]) <= VIOLATIONS_SHOWN else f"{len(report['violations'])} violations")
     if not report["violations"] and not told.keep:
         shutil.rmtree(folder)
     return 1 if report["violations"] else 0
 
 
-async def _run(campaign: Campaign, folder: Path) -> Json:
+@dataclass(frozen=True, slots=True)
+class Diary:
+    """How far it is, on standard error. Until the report is there, its file says that nothing is proven."""
+
+    seed: int
+    file: Path | None
+    _began: float = field(default_factory=time.monotonic)
+
+    def tell(self, line: str) -> None:
+        print(f"{time.monotonic() - self._began:6.0f} s  {line}", file=sys.stderr, flush=True)
+        self.write({"seed": self.seed, "violations": [f"cut off, nothing is proven; last heard: {line}"]})
+
+    def write(self, report: Json) -> str:
+        text = json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+        if self.file is not None:
+            self.file.write_text(text, encoding="utf-8")
+        return text
+
+
+async def _run(campaign: Campaign, folder: Path, diary: Diary) -> Json:
     """SIGTERM ends it in order too: nothing that it started goes on without it."""
     running = asyncio.current_task()
     assert running is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, running.cancel)
-    return await campaign.run(folder, progress=_tell)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    return await campaign.run(folder, progress=diary.tell)
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Campaign:
                 orders = await self._load(opened, shop, saboteur, progress)
                 loaded = time.monotonic()
                 progress("faults off, draining")
-                await self._drain(opened, shop, orders)
+                await self._drain(opened, shop, orders, progress)
                 drained = time.monotonic()
                 found = await facts.gather(opened, shop, orders)
             async with opened.postgres.owner() as owner:
@@ -112,7 +112,7 @@ class Campaign:
             await asyncio.gather(balancing, return_exceptions=True)
         return orders
 
-    async def _drain(self, opened: Stage, shop: Shop, orders: Sequence[Order]) -> None:
+    async def _drain(self, opened: Stage, shop: Shop, orders: Sequence[Order], progress: Progress) -> None:
         """Faults off; every client asks until it knows, the workers work off what is left. Bounded."""
         opened.receiver.well = True
         await opened.faults_off()
@@ -122,13 +122,16 @@ class Campaign:
         for request in requests:
             request.calm(time.monotonic())
         async with opened.postgres.owner() as owner:
-            if await self._settle(opened, owner, shop, requests):
+            if left := await self._settle(opened, owner, shop, requests, progress):
+                progress(f"{left} left, a day passes")
                 # What is open now, no PSP will ever tell of: within a day a person must have been called.
                 await owner.execute(facts.A_DAY_PASSES)
-                await self._settle(opened, owner, shop, [])
+                await self._settle(opened, owner, shop, [], progress)
                 await shop.ask_all([one for one in requests if not one.is_settled], seconds=DRAIN_STEP_SECONDS)
 
-    async def _settle(self, opened: Stage, owner: Owner, shop: Shop, requests: list[Request]) -> int:
+    async def _settle(
+        self, opened: Stage, owner: Owner, shop: Shop, requests: list[Request], progress: Progress
+    ) -> int:
         """Until nothing is left to do, or nothing more happens; how much is left."""
         stalled_seconds = HURRIED_SECONDS if self.hurried else STALLED_SECONDS
         patience = Patience(seconds=self.drain_seconds, stalled_seconds=stalled_seconds)
@@ -143,6 +146,7 @@ class Campaign:
             await shop.ask_all([one for one in requests if not one.is_settled], seconds=DRAIN_STEP_SECONDS)
             await asyncio.sleep(DRAIN_STEP_SECONDS)
             left = await owner.fetchval(facts.UNFINISHED) + sum(not one.is_settled for one in requests)
+            progress(f"{left} left")
         return left
 
     def _report(self, opened: Stage, orders: Sequence[Order], saboteur: Saboteur, **more: Any) -> Json:

@@ -100,7 +100,7 @@ def main() -> int:
         parser.error("name the one campaign that this is for")
     failed: list[str] = []
     if told.report:
-        _keep(told.names[0], told.report)
+        _keep(told.names[0], told.report, _run_by())
     elif not told.page:
         failed = [name for name in told.names or CAMPAIGNS if not _run(name, options)]
     PAGE.write_text(page(read()), encoding="utf-8")
@@ -119,19 +119,19 @@ def _run(name: str, options: Sequence[str]) -> bool:
     """Whether it found nothing. What it counted is kept either way."""
     print(f"\n── {name} {'─' * (76 - len(name))}", flush=True)
     with tempfile.TemporaryDirectory(prefix="paygate-assurance-") as folder:
-        report = Path(folder) / "report.json"
+        report, ran = Path(folder) / "report.json", _run_by()
         command = [sys.executable, *CAMPAIGNS[name].command, str(report), *options]
         done = subprocess.run(command, cwd=ROOT, check=False)
         if report.exists():
-            _keep(name, report)
+            _keep(name, report, ran)
         else:
             print(f"{name} was cut off and left no report", file=sys.stderr)
     return done.returncode == 0
 
 
-def _keep(name: str, report: Path) -> None:
+def _keep(name: str, report: Path, ran: Json) -> None:
     counted = json.loads(report.read_text(encoding="utf-8"))
-    kept = read() | {name: {"run": _run_by()} | counted}
+    kept = read() | {name: {"run": ran} | counted}
     ordered = {known: kept[known] for known in CAMPAIGNS if known in kept}
     FIGURES.write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 

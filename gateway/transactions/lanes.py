@@ -20,18 +20,19 @@ class Lanes:
 
     def busy(self) -> list[UUID]:
         """The accounts to leave alone this round."""
-        self._under_way = {account: lane for account, lane in self._under_way.items() if not _ended(lane)}
+        self._under_way = {account: lane for account, lane in self._under_way.items() if not lane.done()}
         return list(self._under_way)
 
     def begin(self, runtime: Runtime, account_id: UUID, work: Coroutine[None, None, None]) -> None:
-        self._under_way[account_id] = runtime.begin(work)
+        lane = runtime.begin(work)
+        lane.add_done_callback(_ended)  # at once: when the worker stops, nobody looks at a lane again
+        self._under_way[account_id] = lane
 
     async def finish(self) -> None:
         """Until every lane is empty. Raises what ended one early."""
         await asyncio.gather(*self._under_way.values())
 
 
-def _ended(lane: asyncio.Task[None]) -> bool:
-    if lane.done() and not lane.cancelled() and (error := lane.exception()) is not None:
+def _ended(lane: asyncio.Task[None]) -> None:
+    if not lane.cancelled() and (error := lane.exception()) is not None:
         telemetry.log("lane ended early", level=logging.WARNING, error=error)
-    return lane.done()

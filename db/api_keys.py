@@ -23,6 +23,7 @@ class KeyScope(StrEnum):
     TRANSACTIONS_WRITE = "transactions:write"
     REFUNDS_WRITE = "refunds:write"
     WEBHOOKS_WRITE = "webhooks:write"
+    ROUTING_WRITE = "routing:write"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

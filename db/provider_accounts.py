@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from db import shapes
@@ -26,6 +28,8 @@ class ProviderAccount:
     enabled: bool
     version: int
     created_at: datetime
+    fees: Mapping[str, Any] | None = None
+    """What the PSP keeps of an approved charge: `percent`, and `fixed` by currency, in decimals as text."""
 
 
 _COLUMNS = shapes.columns(ProviderAccount)
@@ -39,8 +43,8 @@ def credentials_context(account_id: UUID) -> str:
 async def insert(connection: Connection, account: ProviderAccount) -> None:
     await connection.execute(
         """INSERT INTO provider_accounts (id, partner_id, provider, livemode, label, credentials, base_url, priority,
-                                          enabled, version, created_at)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)""",
+                                          enabled, version, created_at, fees)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)""",
         *shapes.row(account).values(),
     )
 
@@ -48,16 +52,6 @@ async def insert(connection: Connection, account: ProviderAccount) -> None:
 async def find(connection: Connection, account_id: UUID) -> ProviderAccount | None:
     row = await connection.fetchrow(f"SELECT {_COLUMNS} FROM provider_accounts WHERE id = $1", account_id)
     return shapes.read(ProviderAccount, row) if row else None
-
-
-async def enabled(connection: Connection, *, livemode: bool) -> list[ProviderAccount]:
-    """Those the transaction's partner may charge through (its own and the platform's), by priority."""
-    rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM provider_accounts WHERE enabled AND livemode = $1"
-        " AND (partner_id = current_partner() OR partner_id IS NULL) ORDER BY priority, id",
-        livemode,
-    )
-    return [shapes.read(ProviderAccount, row) for row in rows]
 
 
 async def addressed(connection: Connection, account_id: UUID) -> ProviderAccount | None:
@@ -89,6 +83,12 @@ async def move(connection: Connection, account_id: UUID, base_url: str) -> None:
 async def replace_credentials(connection: Connection, account_id: UUID, sealed: bytes) -> None:
     await connection.execute(
         "UPDATE provider_accounts SET credentials = $2, version = version + 1 WHERE id = $1", account_id, sealed
+    )
+
+
+async def set_fees(connection: Connection, account_id: UUID, fees: Mapping[str, Any] | None) -> None:
+    await connection.execute(
+        "UPDATE provider_accounts SET fees = $2, version = version + 1 WHERE id = $1", account_id, fees
     )
 
 

@@ -1,5 +1,4 @@
 """The nouns on one page: what the tables hold, as frozen values. Field names are column names.
-
 Amounts are Decimals in major units; times are aware and in UTC.
 """
 
@@ -98,6 +97,7 @@ class TransactionEventType(StrEnum):
     COMPENSATION_FAILED = "compensation_failed"
     DUPLICATE_COMPENSATED = "duplicate_compensated"
     REVIEW_RESOLVED = "review_resolved"
+    PAYMENT_FAILED_OVER = "payment_failed_over"
 
 
 class ReviewReason(StrEnum):

@@ -16,16 +16,15 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import httpx
-from async_lru import alru_cache
 
 from db import currencies, failpoints, ids, provider_accounts
 from db.currencies import Currency
 from db.database import Connection, Database, Role
 from db.provider_accounts import ProviderAccount
-from db.records import Scope
 from db.vault import CannotOpen, Vault
 from gateway import telemetry
 from gateway.config import Settings
+from gateway.routing.switchboard import Switchboard
 from providers import PROVIDERS
 from providers.contract import BadCredentials, Provider
 from providers.http import Doorway
@@ -34,38 +33,18 @@ from webhooks.posting import LookUp, SystemLookUp
 
 T = TypeVar("T")
 
-FRESH_SECONDS = 1.0
-"""How long another process's change of an account may go unseen here."""
 REFERENCE_SCHEME = "pg1"
 RESEND_SHARE = 0.8
 """Of the time a PSP remembers a key, the share within which a resend is safe whatever its clock says."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """An account at a PSP with its adapter, ready to send."""
-
-    id: UUID
-    provider: str
-    priority: int
-    adapter: Provider
-
-
 class Accounts:
     """The accounts as this process knows them; adapters are kept per account and version."""
 
-    def __init__(self, database: Database, vault: Vault, doorway: Doorway) -> None:
-        self._database = database
+    def __init__(self, vault: Vault, doorway: Doorway) -> None:
         self._vault = vault
         self._doorway = doorway
         self._adapters: dict[tuple[UUID, int], Provider] = {}
-        self.open_to = alru_cache(maxsize=10_000, ttl=FRESH_SECONDS)(self._open_to)
-
-    async def _open_to(self, scope: Scope) -> tuple[Account, ...]:
-        """The enabled accounts a partner may charge through. Cached for `FRESH_SECONDS`."""
-        async with self._database.as_partner(scope.partner_id) as connection:
-            found = await provider_accounts.enabled(connection, livemode=scope.livemode)
-        return tuple(account for row in found if (account := self._account(row)) is not None)
 
     async def adapter(self, connection: Connection, account_id: UUID) -> Provider:
         """The adapter of one account, enabled or not: what was begun at an account is finished there."""
@@ -74,17 +53,16 @@ class Accounts:
             raise LookupError(f"provider account {account_id} is not to be seen by this partner")
         return self.opened(row)
 
-    def _account(self, row: ProviderAccount) -> Account | None:
-        """None where the account cannot be opened: it must not keep a charge from the others."""
+    def resend_seconds(self, provider: str) -> float:
+        return PROVIDERS[provider].capabilities.key_lifetime_seconds * RESEND_SHARE
+
+    def able(self, row: ProviderAccount) -> Provider | None:
+        """The row's adapter; None where it cannot be opened: that must not keep a charge from the other accounts."""
         try:
-            adapter = self.opened(row)
+            return self.opened(row)
         except (CannotOpen, BadCredentials, KeyError) as error:
             telemetry.log("account cannot be opened", level=logging.ERROR, error=error, account_id=row.id)
             return None
-        return Account(id=row.id, provider=row.provider, priority=row.priority, adapter=adapter)
-
-    def resend_seconds(self, provider: str) -> float:
-        return PROVIDERS[provider].capabilities.key_lifetime_seconds * RESEND_SHARE
 
     def opened(self, row: ProviderAccount) -> Provider:
         """The row's adapter. Raises `CannotOpen`, `BadCredentials`."""
@@ -114,6 +92,7 @@ class Runtime:
     vault: Vault
     doorway: Doorway
     accounts: Accounts
+    switchboard: Switchboard
     currencies: Mapping[str, Currency]
     public_url: str
     """How customers and PSPs reach this API from outside, without a slash at the end."""
@@ -197,6 +176,7 @@ async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
     database = await Database.open(settings.database_url, role)
     vault = Vault(settings.secret_keys)
     doorway = _Doorway(observe=telemetry.psp_exchanged)
+    switchboard = Switchboard(database, _now)
     try:
         async with database.as_system() as connection:
             known = await currencies.all_currencies(connection)
@@ -205,7 +185,8 @@ async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
             database=database,
             vault=vault,
             doorway=doorway,
-            accounts=Accounts(database, vault, doorway),
+            accounts=Accounts(vault, doorway),
+            switchboard=switchboard,
             currencies=known,
             public_url=settings.public_url or f"http://{settings.host}:{settings.port}",
             address_policy=AddressPolicy(allow_loopback_http=settings.webhook_allow_loopback),
@@ -214,5 +195,6 @@ async def opened(settings: Settings, role: Role) -> AsyncIterator[Runtime]:
         yield runtime
         await runtime.drain(settings.shutdown_seconds)
     finally:
+        await switchboard.aclose()
         await doorway.aclose()
         await database.close()

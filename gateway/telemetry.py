@@ -31,6 +31,9 @@ psp_seconds = Histogram("paygate_psp_seconds", "Exchanges with a PSP's host", ["
 psp_calls = Counter(
     "paygate_psp_calls_total", "Calls to PSPs about attempts", ["provider", "account", "operation", "outcome"]
 )
+failovers = Counter(
+    "paygate_failovers_total", "Charges that went on at another account", ["from_provider", "to_provider"]
+)
 transactions = Counter("paygate_transactions_total", "Transactions by the status they reached", ["status"])
 replays = Counter("paygate_idempotent_replays_total", "Answers given from an idempotency key")
 recoveries = Counter("paygate_recoveries_total", "Attempts settled by recovery", ["outcome"])

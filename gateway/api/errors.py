@@ -17,7 +17,8 @@ from db import database, ids, transactions
 from gateway import telemetry
 from gateway.api import exchange
 from gateway.api.calls import Answer
-from gateway.transactions import followups, idempotency, representation, routing
+from gateway.routing import decisions
+from gateway.transactions import followups, idempotency, representation
 from gateway.transactions.charge import ProviderUnavailable
 from gateway.transactions.commands import NotFound
 from gateway.transactions.followups import AmountExceeded
@@ -229,11 +230,10 @@ TRANSLATIONS: Mapping[type[Exception], Translation] = {
         headers={"Retry-After": str(error.retry_after_seconds)},
         money_moved="unknown",
     ),
-    routing.NoEligibleProvider: lambda error: Problem(
+    decisions.NoEligibleProvider: lambda error: Problem(
         "no_eligible_provider",
         accounts=[
-            {"id": ids.encode("pac", one.account_id), "provider": one.provider, "reason": one.reason}
-            for one in error.exclusions
+            {"id": one.account.name, "provider": one.account.provider, "reason": one.reason} for one in error.exclusions
         ],
     ),
     ProviderUnavailable: lambda error: Problem(

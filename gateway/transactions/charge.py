@@ -1,26 +1,38 @@
-"""Charging: plan, write it down, send it once, write down what came of it.
+"""Charging: decide, write it down, send it, write down what came of it.
 
     key claimed, transaction and attempt stored (tx A) ─► PSP ─► outcome recorded (tx B) ─► answer
+                                                   ▲                │
+                                                   └── failed over ─┘  only where it is certain that no money moved
 
 A process that dies anywhere after tx A leaves an attempt that the next call with the key, or recovery, concludes.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 
 from db import ids, transactions
 from db.database import CommitUncertain, Connection, Unavailable
-from db.records import Transaction, TransactionEventType, TransactionStatus
-from gateway.runtime import Account, Runtime
-from gateway.transactions import changes, idempotency, journal, recovery, routing, sending, steps
+from db.records import Attempt, Transaction, TransactionEventType, TransactionStatus
+from gateway import telemetry
+from gateway.routing import breaker, decisions
+from gateway.routing.decisions import Account, Exclusion, NoEligibleProvider
+from gateway.routing.rules import Payment
+from gateway.routing.switchboard import Routes
+from gateway.runtime import Runtime
+from gateway.transactions import changes, idempotency, journal, recovery, sending, steps
 from gateway.transactions.changes import Happened, Snapshot
 from gateway.transactions.commands import Caller, Charge
 from gateway.transactions.idempotency import Answered
 from providers import contract
+from providers.contract import Outcome, Prepared, Provider
 
 
 class ProviderUnavailable(Exception):
@@ -31,31 +43,40 @@ class ProviderUnavailable(Exception):
         self.snapshot = snapshot
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One account that can take the charge, with the request it would get."""
+
+    account: Account
+    adapter: Provider
+    attempt_id: UUID
+    request: Prepared
+
+
 async def charge(runtime: Runtime, caller: Caller, command: Charge) -> Answered:
     """Charge, or tell what the same request led to before.
 
-    Raises `routing.NoEligibleProvider`, `idempotency.KeyReused`, `idempotency.InProgress`, `ProviderUnavailable`,
+    Raises `decisions.NoEligibleProvider`, `idempotency.KeyReused`, `idempotency.InProgress`, `ProviderUnavailable`,
     `db.database.Unavailable`.
     """
     try:
-        snapshot, account = await _opened(runtime, caller, command)
-    except routing.NoEligibleProvider:
+        plan = await _planned(runtime, caller, command)
+    except NoEligibleProvider:
         # A repeat is answered as before, even where the account it went to is gone since.
         if (again := await _answered_before(runtime, caller)) is not None:
             return again
         raise
-    at = runtime.clock()
-    lines = _opening_lines(account, snapshot)
+    snapshot = _opened(runtime, caller, command, plan)
+    lines = _opening_lines(plan.first.account, snapshot)
     try:
-        begun = await _begin(runtime, caller, snapshot, changes.opened(snapshot, lines, at=at))
+        begun = await _begin(runtime, caller, snapshot, changes.opened(snapshot, lines, at=runtime.clock()))
     except journal.KeyTaken:
         again = await _answered_before(runtime, caller)
         if again is None:  # who held the key has just given it back: nothing was sent
             raise idempotency.InProgress(1) from None
         return again
     runtime.published(1)
-    outcome = await sending.send(account.adapter, begun.attempt)
-    return await _concluded(runtime, caller, begun, outcome)
+    return await _pursued(runtime, caller, plan, begun)
 
 
 def standing(runtime: Runtime, snapshot: Snapshot, body: str | None = None) -> Answered:
@@ -72,27 +93,70 @@ def standing(runtime: Runtime, snapshot: Snapshot, body: str | None = None) -> A
     return Answered(status=202, body=body, location=location, retry_after_seconds=5)
 
 
-async def _opened(runtime: Runtime, caller: Caller, command: Charge) -> tuple[Snapshot, Account]:
-    """The transaction and its first attempt as they will be stored. Raises `routing.NoEligibleProvider`."""
-    accounts = {account.id: account for account in await runtime.accounts.open_to(caller.scope)}
-    plan = routing.plan(command, [_candidate(account) for account in accounts.values()])
-    attempt_id, at = ids.new(), runtime.clock()
-    exclusions = list(plan.exclusions)
-    for candidate in plan.order:
-        account = accounts[candidate.account_id]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """`others`: where the charge may go after `first`, made ready one by one."""
+
+    payment: Payment
+    first: _Try
+    others: Iterator[_Try]
+    routing: Mapping[str, Any]
+    """The decision, as it is stamped on the first attempt."""
+
+
+async def _planned(runtime: Runtime, caller: Caller, command: Charge) -> _Plan:
+    """Raises `NoEligibleProvider`."""
+    routes = await runtime.switchboard.routes(caller.scope)
+    payment = _payment(command, at=runtime.clock())
+    able, excluded = decisions.eligible(payment, runtime.switchboard.candidates(routes, command.method))
+    decision = decisions.decide(payment, able, routes.live, routes.knowledge)
+    others = _tries(runtime, caller, command, _Places(routes, decision.order, excluded))
+    first = next(others, None)
+    if first is None:
+        raise NoEligibleProvider(tuple(excluded))
+    told = decisions.explained(decision, excluded)
+    if routes.shadow is not None:
+        shadow = decisions.decide(payment, able, routes.shadow, routes.knowledge)
+        told["shadow"] = decisions.compared(shadow, decision)
+    return _Plan(payment=payment, first=first, others=others, routing=told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where a charge may go, in order. An account that turns out to be unable joins `excluded`."""
+
+    routes: Routes
+    order: tuple[Account, ...]
+    excluded: list[Exclusion]
+
+
+def _tries(runtime: Runtime, caller: Caller, command: Charge, places: _Places) -> Iterator[_Try]:
+    for account in places.order:
+        adapter = runtime.accounts.able(places.routes.accounts[account.id])
+        if adapter is None:
+            places.excluded.append(Exclusion(account, "cannot be opened"))
+            continue
+        attempt_id = ids.new()
         reference = runtime.reference(caller.scope.partner_id, attempt_id)
         try:
-            prepared = account.adapter.prepare(_ask(runtime, command, candidate.provider, reference))
+            request = adapter.prepare(_ask(runtime, command, account.provider, reference))
         except contract.Unsupported as unsupported:
-            reason = f"{unsupported.field}: {unsupported.message}"
-            exclusions.append(routing.Exclusion(account_id=account.id, provider=account.provider, reason=reason))
+            places.excluded.append(Exclusion(account, f"{unsupported.field}: {unsupported.message}"))
             continue
-        transaction = _transaction(caller, command, account, at)
-        decided = routing.Plan(order=plan.order, exclusions=tuple(exclusions))
-        attempt = journal.attempt(runtime, caller, transaction, prepared, attempt_id=attempt_id, number=1)
-        attempt = replace(attempt, routing=decided.explained())
-        return Snapshot(transaction=transaction, attempts=(attempt,), attempt_id=attempt_id), account
-    raise routing.NoEligibleProvider(tuple(exclusions))
+        yield _Try(account, adapter, attempt_id, request)
+
+
+def _opened(runtime: Runtime, caller: Caller, command: Charge, plan: _Plan) -> Snapshot:
+    """The transaction and its first attempt as they will be stored."""
+    transaction = _transaction(caller, command, plan, runtime.clock())
+    attempt = _attempt(runtime, caller, transaction, plan.first, number=1)
+    attempt = replace(attempt, routing=plan.routing)
+    return Snapshot(transaction=transaction, attempts=(attempt,), attempt_id=attempt.id)
+
+
+def _attempt(runtime: Runtime, caller: Caller, transaction: Transaction, one: _Try, *, number: int) -> Attempt:
+    there = replace(transaction, provider=one.account.provider, provider_account_id=one.account.id)
+    return journal.attempt(runtime, caller, there, one.request, attempt_id=one.attempt_id, number=number)
 
 
 async def _begin(runtime: Runtime, caller: Caller, snapshot: Snapshot, change: changes.Change) -> Snapshot:
@@ -107,6 +171,51 @@ async def _begin(runtime: Runtime, caller: Caller, snapshot: Snapshot, change: c
         if await journal.begun(runtime, caller, snapshot.attempt_id):
             return snapshot.after(change)
         raise
+
+
+async def _pursued(runtime: Runtime, caller: Caller, plan: _Plan, begun: Snapshot) -> Answered:
+    """Send, and go on to the next account as long as it is certain that no money moved and the request has time."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + sending.TOTAL_SECONDS
+    chosen: _Try | None = plan.first
+    while True:
+        assert chosen is not None
+        outcome = await _exchanged(runtime, plan.payment, chosen, begun, within=until - clock())
+        chosen = None
+        if decisions.may_fail_over(outcome) and _has_more(begun) and until - clock() >= sending.SECOND_TRY_SECONDS:
+            chosen = next(plan.others, None)
+        if chosen is None:
+            return await _concluded(runtime, caller, begun, outcome)
+        following = _attempt(runtime, caller, begun.transaction, chosen, number=len(begun.attempts) + 1)
+        following = replace(following, routing=_passed_on(plan, begun.attempt))
+        try:
+            recorded = await journal.fail_over(runtime, caller, begun, outcome, following)
+        except (Unavailable, CommitUncertain):
+            return standing(runtime, begun)
+        if not recorded.written:  # somebody else has concluded it meanwhile
+            return await _concluded(runtime, caller, begun, outcome)
+        telemetry.failovers.labels(begun.attempt.provider, following.provider).inc()
+        begun = recorded.snapshot
+
+
+async def _exchanged(runtime: Runtime, payment: Payment, chosen: _Try, begun: Snapshot, *, within: float) -> Outcome:
+    """Send, and let the switchboard know how that went."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    runtime.switchboard.sent(chosen.account, payment.method)
+    outcome = await sending.send(chosen.adapter, begun.attempt, within=within)
+    outage = breaker.is_outage(outcome, clock() - began)
+    runtime.switchboard.saw(chosen.account.id, payment.method, outage=outage)
+    return outcome
+
+
+def _has_more(begun: Snapshot) -> bool:
+    return len(begun.attempts) < decisions.ATTEMPTS_MAX
+
+
+def _passed_on(plan: _Plan, before: Attempt) -> dict[str, Any]:
+    because = {"because": "failover", "after": ids.encode("att", before.id)}
+    return because | {name: plan.routing[name] for name in ("rule", "version")}
 
 
 async def _concluded(runtime: Runtime, caller: Caller, begun: Snapshot, outcome: contract.Outcome) -> Answered:
@@ -142,12 +251,19 @@ async def _late_repeat(runtime: Runtime, connection: Connection, caller: Caller)
     return standing(runtime, snapshot)
 
 
-def _candidate(account: Account) -> routing.Candidate:
-    return routing.Candidate(
-        account_id=account.id,
-        provider=account.provider,
-        priority=account.priority,
-        capabilities=account.adapter.capabilities,
+def _payment(command: Charge, *, at: datetime) -> Payment:
+    return Payment(
+        id=ids.new(),
+        amount=command.amount,
+        currency=command.currency,
+        method=command.method,
+        brand=command.brand,
+        country=command.country,
+        business_unit=command.business_unit,
+        metadata=command.metadata,
+        tokens=frozenset(command.tokens),
+        provider=command.provider,
+        at=at,
     )
 
 
@@ -167,10 +283,10 @@ def _ask(runtime: Runtime, command: Charge, provider: str, reference: str) -> co
     )
 
 
-def _transaction(caller: Caller, command: Charge, account: Account, at: datetime) -> Transaction:
+def _transaction(caller: Caller, command: Charge, plan: _Plan, at: datetime) -> Transaction:
     return Transaction(
         partner_id=caller.scope.partner_id,
-        id=ids.new(),
+        id=plan.payment.id,
         livemode=caller.scope.livemode,
         version=0,
         published=0,
@@ -180,8 +296,8 @@ def _transaction(caller: Caller, command: Charge, account: Account, at: datetime
         currency=command.currency,
         capture=command.capture,
         payment_method=command.method,
-        provider=account.provider,
-        provider_account_id=account.id,
+        provider=plan.first.account.provider,
+        provider_account_id=plan.first.account.id,
         customer_id=command.customer.id,
         customer_email=command.customer.email,
         customer_name=command.customer.name,

@@ -46,6 +46,9 @@ class Charge:
     method: str
     tokens: Mapping[str, str] = field(default_factory=dict)
     provider: str | None = None
+    brand: str | None = None
+    country: str | None = None
+    business_unit: str | None = None
     capture: CaptureMode = CaptureMode.AUTOMATIC
     customer: Customer = Customer()
     reference: str | None = None

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, assert_never
 
+from db import ids
 from db.records import (
     Attempt,
     AttemptOperation,
@@ -64,7 +65,7 @@ def _concluded(snapshot: Snapshot, outcome: Outcome, at: datetime) -> Change:
             if isinstance(outcome, Declined) and _is_being_cancelled(snapshot):
                 # What ended it may be the cancel itself, which has its own outcome to tell.
                 outcome = Pending(provider_id=outcome.provider_id or attempt.provider_id or "", trace=outcome.trace)
-            return _charged(transaction, attempt, outcome, at)
+            return _charged(snapshot, outcome, at)
         case AttemptOperation.CAPTURE:
             return _captured(transaction, attempt, outcome, at)
         case AttemptOperation.CANCEL:
@@ -84,6 +85,24 @@ def _is_being_cancelled(snapshot: Snapshot) -> bool:
     return waits and any(one.state in states.LIVE_ATTEMPTS for one in cancels)
 
 
+def failed_over(snapshot: Snapshot, outcome: Outcome, following: Attempt, *, at: datetime) -> Change:
+    """The charge goes on at another account, because it is certain that it took no money at this one."""
+    assert isinstance(outcome, Declined | Rejected | NotSent)
+    transaction = snapshot.transaction
+    after = replace(
+        transaction,
+        status=states.advance(transaction.status, S.PROCESSING),
+        provider=following.provider,
+        provider_account_id=following.account_id,
+        provider_transaction_id=None,
+    )
+    line = changes.line(after, E.PAYMENT_FAILED_OVER, outcome)
+    to = {"attempt": ids.encode("att", following.id), "provider": following.provider}
+    line = replace(line, data={**line.data, "to": to})
+    change = changes.finished(after, snapshot.attempt, _ended_as(outcome), outcome, (line,), at)
+    return replace(change, attempts=(*change.attempts, following), final=False)
+
+
 def contradicted(snapshot: Snapshot, outcome: Outcome, *, at: datetime) -> Change:
     """The PSP told what our state does not allow (money taken of a cancelled payment): a person must look.
 
@@ -95,7 +114,8 @@ def contradicted(snapshot: Snapshot, outcome: Outcome, *, at: datetime) -> Chang
     return changes.still_open(after, snapshot.attempt, AttemptState.UNKNOWN, outcome, lines, at, refund=snapshot.refund)
 
 
-def _charged(transaction: Transaction, attempt: Attempt, outcome: Outcome, at: datetime) -> Change:
+def _charged(snapshot: Snapshot, outcome: Outcome, at: datetime) -> Change:
+    transaction, attempt = snapshot.transaction, snapshot.attempt
     match outcome:
         case Approved(captured=True):
             after = _identified(transaction, outcome, S.COMPLETED)
@@ -108,7 +128,7 @@ def _charged(transaction: Transaction, attempt: Attempt, outcome: Outcome, at: d
             line = changes.line(after, E.PAYMENT_AUTHORIZED, outcome, "transaction.authorized")
             return changes.finished(after, attempt, AttemptState.SUCCEEDED, outcome, (line,), at)
         case Declined() | Rejected() | NotSent():
-            return _charge_failed(transaction, attempt, outcome, at)
+            return _charge_failed(snapshot, outcome, at)
         case ActionRequired():
             after = _to(transaction, S.REQUIRES_ACTION)
             after = replace(
@@ -126,23 +146,27 @@ def _charged(transaction: Transaction, attempt: Attempt, outcome: Outcome, at: d
             assert_never(outcome)
 
 
-def _charge_failed(
-    transaction: Transaction, attempt: Attempt, outcome: Declined | Rejected | NotSent, at: datetime
-) -> Change:
-    not_sent = isinstance(outcome, NotSent)
-    state = AttemptState.FAILED_NOT_SENT if not_sent else AttemptState.DECLINED
+def _charge_failed(snapshot: Snapshot, outcome: Declined | Rejected | NotSent, at: datetime) -> Change:
+    transaction, attempt = snapshot.transaction, snapshot.attempt
     after = _with_failure(_to(transaction, S.FAILED), failures.of_charge(outcome, transaction.payment_method))
-    after = replace(
-        after,
-        failed_at=at,
-        # Nothing was sent, so the partner may use the key anew; the transaction must not hold it.
-        idempotency_key=None if not_sent else after.idempotency_key,
-    )
+    after = replace(after, failed_at=at)
+    nothing_sent = all(
+        one.state is AttemptState.FAILED_NOT_SENT for one in snapshot.attempts if one.id != attempt.id
+    ) and isinstance(outcome, NotSent)
+    if nothing_sent:  # the partner may use the key anew; the transaction must not hold it
+        after = replace(after, idempotency_key=None)
     if isinstance(outcome, Declined):
         after = _identified(after, outcome, S.FAILED)
-        state = _ENDED_BY.get(outcome.code, state)
     line = changes.line(after, E.PAYMENT_FAILED, outcome, "transaction.failed")
-    return replace(changes.finished(after, attempt, state, outcome, (line,), at), final=not not_sent, release=not_sent)
+    change = changes.finished(after, attempt, _ended_as(outcome), outcome, (line,), at)
+    return replace(change, final=not nothing_sent, release=nothing_sent)
+
+
+def _ended_as(outcome: Declined | Rejected | NotSent) -> AttemptState:
+    if isinstance(outcome, NotSent):
+        return AttemptState.FAILED_NOT_SENT
+    code = outcome.code if isinstance(outcome, Declined) else None
+    return _ENDED_BY.get(code or "", AttemptState.DECLINED)
 
 
 def _captured(transaction: Transaction, attempt: Attempt, outcome: Outcome, at: datetime) -> Change:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from db.records import (
     Scope,
     Transaction,
 )
+from db.routing_records import Tally
 from gateway import telemetry
 from gateway.runtime import Runtime
 from gateway.transactions import changes, conclusions, states, steps, unasked
@@ -90,15 +91,10 @@ async def begin(
     runtime: Runtime, connection: Connection, caller: Caller, snapshot: Snapshot, change: Change
 ) -> Snapshot:
     """Write what is about to be sent, together with the claim of the caller's key. Raises `KeyTaken`."""
-    lease_ends_at = runtime.clock() + timedelta(seconds=runtime.settings.lease_seconds)
-    change = changes.checked_by(change, lease_ends_at)
+    change = changes.checked_by(change, _lease_ends_at(runtime))
     after = snapshot.after(change)
     step = steps.rows(runtime, after, change, actor=caller.actor)
-    step["attempts"][0] |= {
-        "lease_seconds": runtime.settings.lease_seconds,
-        "check_in_seconds": runtime.settings.lease_seconds,
-        "resend_seconds": runtime.accounts.resend_seconds(after.attempt.provider),
-    }
+    step["attempts"][0] |= _under_way(runtime, after.attempt)
     if caller.key is not None:
         step["claim"] = _claim(runtime, caller, after)
     step["audit"] = [shapes.row(steps.audit(runtime, caller, after))]
@@ -107,6 +103,19 @@ async def begin(
     if await transactions.journal_write(connection, caller.scope.partner_id, step) == "claimed":
         raise KeyTaken
     return after
+
+
+def _under_way(runtime: Runtime, attempt: Attempt) -> dict[str, float]:
+    """What the database's clock makes of an attempt that is sent now."""
+    return {
+        "lease_seconds": runtime.settings.lease_seconds,
+        "check_in_seconds": runtime.settings.lease_seconds,
+        "resend_seconds": runtime.accounts.resend_seconds(attempt.provider),
+    }
+
+
+def _lease_ends_at(runtime: Runtime) -> datetime:
+    return runtime.clock() + timedelta(seconds=runtime.settings.lease_seconds)
 
 
 def _claim(runtime: Runtime, caller: Caller, after: Snapshot) -> dict[str, Any]:
@@ -147,18 +156,14 @@ async def record(
     for _ in range(LOST_RACES_MAX):
         change = _concluded(runtime, snapshot, outcome)
         step = steps.rows(runtime, snapshot.after(change), change, actor=actor)
-        step["guard"] = {
-            "transaction_id": snapshot.transaction.id,
-            "version": snapshot.transaction.version,
-            "attempt_id": snapshot.attempt_id,
-            "epoch": snapshot.attempt.epoch,
-        }
+        step["guard"] = _guard(snapshot)
         if purpose is not None and not change.happened and change.attempts[0].outcome != snapshot.attempt.outcome:
             step["calls"] = [shapes.row(steps.call(runtime, change.attempts[0], purpose))]
         if await _written(runtime, snapshot.transaction.partner_id, step):
             runtime.published(len([name for line in change.happened for name in line.published]))
             if change.transaction.status is not snapshot.transaction.status:
                 telemetry.transactions.labels(change.transaction.status).inc()
+            _judged(runtime, change)
             answer = step.get("answer", {}).get("body")
             return Recorded(snapshot=snapshot.after(change), written=True, released=change.release, answer=answer)
         mine = snapshot.attempt.epoch
@@ -166,6 +171,61 @@ async def record(
         if snapshot.attempt.finished_at is not None or snapshot.attempt.epoch != mine:
             return Recorded(snapshot=snapshot, written=False, released=snapshot.attempt.state == "failed_not_sent")
     raise Unavailable(f"attempt {snapshot.attempt_id} changed {LOST_RACES_MAX} times while its outcome was recorded")
+
+
+async def fail_over(
+    runtime: Runtime, caller: Caller, snapshot: Snapshot, outcome: Outcome, following: Attempt
+) -> Recorded:
+    """The attempt is over without money, and the one at the next account begins: one write. Raises `Unavailable`.
+
+    The snapshot returned is seen from the new attempt. Where somebody else came first, nothing is begun.
+    """
+    change = conclusions.failed_over(snapshot, outcome, following, at=runtime.clock())
+    change = changes.checked_by(change, _lease_ends_at(runtime))
+    step = steps.rows(runtime, snapshot.after(change), change, actor=caller.actor)
+    step["guard"] = _guard(snapshot)
+    step["attempts"][1] |= _under_way(runtime, following)
+    if caller.key is not None:
+        step["handed_on"] = {"livemode": caller.scope.livemode, "key": caller.key, "attempt_id": following.id}
+    if await _written(runtime, snapshot.transaction.partner_id, step):
+        _judged(runtime, change)
+        return Recorded(snapshot=replace(snapshot.after(change), attempt_id=following.id), written=True)
+    now = await read(runtime, snapshot)
+    # It may be this very write whose acknowledgement was lost.
+    if any(one.id == following.id for one in now.attempts):
+        return Recorded(snapshot=replace(now, attempt_id=following.id), written=True)
+    return Recorded(snapshot=now, written=False)
+
+
+def _guard(snapshot: Snapshot) -> dict[str, Any]:
+    """What must still hold when the outcome of the snapshot's attempt is written."""
+    return {
+        "transaction_id": snapshot.transaction.id,
+        "version": snapshot.transaction.version,
+        "attempt_id": snapshot.attempt_id,
+        "epoch": snapshot.attempt.epoch,
+    }
+
+
+def _judged(runtime: Runtime, change: Change) -> None:
+    """A first attempt's verdict teaches routing; a later one's payment was harder to begin with."""
+    transaction, attempt = change.transaction, change.attempts[0]
+    if attempt.operation is not AttemptOperation.CHARGE or attempt.number > 1 or attempt.state not in _VERDICTS:
+        return
+    approved = attempt.state is AttemptState.SUCCEEDED
+    verdict = Tally(
+        account_id=attempt.account_id,
+        method=transaction.payment_method,
+        currency=transaction.currency,
+        brand=transaction.card_brand or "",
+        approved=float(approved),
+        declined=float(not approved),
+        as_of=transaction.updated_at,
+    )
+    runtime.switchboard.judged(transaction.partner_id, verdict)
+
+
+_VERDICTS = frozenset({AttemptState.SUCCEEDED, AttemptState.DECLINED})
 
 
 async def note(runtime: Runtime, connection: Connection, snapshot: Snapshot, change: Change, *, actor: str) -> Snapshot:

@@ -20,12 +20,16 @@ CHECKS_OF_THE_FIRST_HOUR = 5
 """See `changes.CHECK_SECONDS`."""
 
 
-async def send(adapter: Provider, attempt: Attempt) -> Outcome:
-    """Send for the first time; on a lost answer once more under the same key, if there is time."""
+async def send(adapter: Provider, attempt: Attempt, *, within: float = TOTAL_SECONDS) -> Outcome:
+    """Send for the first time; on a lost answer once more under the same key, if `within` leaves the time."""
     clock = asyncio.get_running_loop().time
-    began = clock()
-    outcome = await _exchange(adapter, attempt)
-    left = TOTAL_SECONDS - (clock() - began)
+    until = clock() + within
+    try:
+        async with asyncio.timeout(within):
+            outcome = await _exchange(adapter, attempt)
+    except TimeoutError:
+        return Unknown(reason="no answer in time")
+    left = until - clock()
     if not isinstance(outcome, Unknown) or left < SECOND_TRY_SECONDS:
         return outcome
     try:

@@ -86,13 +86,14 @@ class Process:
             for task in list(one._tasks):
                 task.cancel()
             await asyncio.gather(*one._tasks, return_exceptions=True)
+            one.switchboard.die()
             one.database._pool = (await Database.open(one.settings.database_url, role))._pool
         self.forget()
 
     def forget(self) -> None:
         """As if just started: the same points are reached each time."""
         for one in (self.api, self.worker):
-            one.accounts.open_to.cache_clear()
+            one.switchboard.routes.cache_clear()
             one.accounts._adapters.clear()
 
 

@@ -39,7 +39,7 @@ WITHOUT = {
     "lanes.finish": "our own tasks",
     "stop.wait": "our own events",
     "request.stream": "a PSP's request on its way in: nothing of it is stored yet",
-    "runtime.accounts.open_to": "cached, so loaded in a task of its own, which has points",
+    "runtime.switchboard.routes": "cached, so loaded in a task of its own, which has points",
     "runtime.opened": "the process starts",
     "self._poster.post": "a door itself: between two points",
     "waking": "our own task",

@@ -121,7 +121,7 @@ BUGS = (
         file="gateway/transactions/states.py",
         text="S.COMPLETED: frozenset({S.PARTIALLY_REFUNDED, S.REFUNDED}),",
         becomes="S.COMPLETED: frozenset({S.PARTIALLY_REFUNDED, S.REFUNDED, S.FAILED}),",
-        tests=("tests/unit/test_states_and_routing.py",),
+        tests=("tests/unit/test_states.py",),
     ),
     Bug(
         name="an attempt that waits at the PSP does not count as live",

@@ -22,6 +22,7 @@ from db.database import CommitUncertain, Database, Role, Unavailable
 from db.vault import Vault
 from gateway import telemetry, worker
 from gateway.app import create_app
+from gateway.routing.switchboard import Switchboard
 from gateway.runtime import Accounts, Runtime, _Doorway
 from gateway.transactions import provider_events
 from tests.simulation.machine import Process
@@ -68,15 +69,20 @@ class Running:
         vault, doorway = Vault(self.town.settings.secret_keys), _Doorway(transport=Wire(self.town))
         async with database.as_system() as connection:
             known = await currencies.all_currencies(connection)
+
+        def clock() -> datetime:
+            return datetime.fromtimestamp(self.town.loop.wall(), UTC)
+
         return Runtime(
             settings=self.town.settings,
             database=database,
             vault=vault,
             doorway=doorway,
-            accounts=Accounts(database, vault, doorway),
+            accounts=Accounts(vault, doorway),
+            switchboard=Switchboard(database, clock),
             currencies=known,
             public_url=self.town.url,
-            clock=lambda: datetime.fromtimestamp(self.town.loop.wall(), UTC),
+            clock=clock,
             look_up=_look_up,
         )
 

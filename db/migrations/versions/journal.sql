@@ -4,6 +4,7 @@
 -- A step is computed by gateway/transactions/journal.py and holds whole rows, named after their tables' columns:
 --   guard        {transaction_id, version} and {attempt_id, epoch}: what must still hold, else nothing is written
 --   claim        a row of idempotency_keys: taken by whoever inserts it first, else nothing is written
+--   handed_on    {livemode, key, attempt_id}: the key's answer will be that of another attempt from now on
 --   transaction, refund, dispute, attempts   the rows as they are after the step, new or changed
 --   history, calls, entries, published, audit   rows to append
 --   answer       {livemode, key, status, body}: the final answer under the partner's key; or {…, "release": true}
@@ -133,6 +134,11 @@ BEGIN
         INSERT INTO audit_logs SELECT l.* FROM jsonb_populate_recordset(NULL::audit_logs, step->'audit') l;
     END IF;
 
+    IF step ? 'handed_on' THEN
+        UPDATE idempotency_keys SET attempt_id = (step->'handed_on'->>'attempt_id')::uuid
+            WHERE partner_id = partner AND livemode = (step->'handed_on'->>'livemode')::boolean
+              AND key = step->'handed_on'->>'key' AND response_status IS NULL;
+    END IF;
     IF answer ? 'release' THEN
         DELETE FROM idempotency_keys
             WHERE partner_id = partner AND livemode = (answer->>'livemode')::boolean AND key = answer->>'key'

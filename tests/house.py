@@ -39,7 +39,7 @@ WAIT_SECONDS = 20.0
 """Bound on waiting for something that must happen; never a measure of speed."""
 TLS = ssl.create_default_context()
 """One for all clients, though nothing here uses it: each httpx client would read every certificate anew."""
-ALL_SCOPES = ("transactions:read", "transactions:write", "refunds:write", "webhooks:write")
+ALL_SCOPES = ("transactions:read", "transactions:write", "refunds:write", "webhooks:write", "routing:write")
 
 
 def utc_now() -> datetime:
@@ -273,6 +273,7 @@ class House:
         settings, clock = self.runtime.settings, self.runtime.clock
         for dying in (self.runtime, self.background):
             dying.database._pool.terminate()  # first, so that nobody writes another word
+            dying.switchboard.die()
             for task in (tasks := list(dying._tasks)):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -304,7 +305,8 @@ async def _running(
     """The API's runtime and the worker's, the worker at work where it should be."""
     api = await stack.enter_async_context(runtime.opened(settings, Role.APP))
     background = await stack.enter_async_context(runtime.opened(settings, Role.WORKER))
-    api.clock = background.clock = clock
+    for one in (api, background):
+        one.clock = one.switchboard.clock = clock
     if not working:
         return api, background
     delivering = await stack.enter_async_context(worker.deliverer(background))

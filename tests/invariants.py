@@ -66,6 +66,8 @@ PSP_PLACES = {("stripe", "ISK"): 2, ("stripe", "UGX"): 2}
 """Where a PSP's integer has other decimals than the currency."""
 LATE_STATES = frozenset({"late_success", "compensating", "compensated"})
 """Of a charge that took money after it was over: what gives it back is an attempt of its own."""
+ENDED_STATES = frozenset({"declined", "failed_not_sent", "absent_confirmed", "cancelled_confirmed"})
+"""Of a charge that took nothing: what its transaction captured was taken by the attempt it went on with."""
 OPEN_STATES = frozenset({"created", "sending", "waiting", "unknown", "resolving"})
 
 
@@ -94,8 +96,9 @@ def _compare(row: asyncpg.Record, oracle: Any) -> Iterator[str]:
         yield f"money moved {count} times under one reference: {dict(row)}"
     if row["operation"] == "charge":
         late = row["state"] in LATE_STATES and row["mode"] == "automatic"
-        booked = row["amount"] if late else row["amount_captured"]
-        undecided = row["state"] in OPEN_STATES or row["capture_pending"] > 0
+        ended = row["state"] in ENDED_STATES
+        booked = row["amount"] if late else Decimal(0) if ended else row["amount_captured"]
+        undecided = row["state"] in OPEN_STATES or (row["capture_pending"] > 0 and not ended)
     else:
         voided = row["operation"] == "compensate" and row["back"] != "true"
         booked = row["amount"] if row["state"] == "succeeded" and not voided else Decimal(0)

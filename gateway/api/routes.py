@@ -8,6 +8,7 @@ from __future__ import annotations
 from gateway.api import ledger, lookups, refunds, transactions, webhooks
 from gateway.api.lists import Page, PageQuery
 from gateway.api.paths import Route
+from gateway.transactions.explanation import ExplanationBody
 from gateway.transactions.representation import (
     LedgerEntryBody,
     RefundBody,
@@ -92,6 +93,19 @@ TRANSACTIONS: tuple[Route, ...] = (
         keyed=True,
         money=True,
         errors=("invalid_state", *_PROVIDER),
+    ),
+    Route(
+        method="GET",
+        path="/v1/transactions/{id}/explain",
+        endpoint=transactions.explain,
+        summary="Explain a transaction",
+        tag="Transactions",
+        scope=_READ,
+        answers={200: ExplanationBody},
+        description=(
+            "Why it went where it went: the rule and its version, the candidates with their breakers and scores, who"
+            " was left out and why; what each attempt asked and was answered; what to tell the customer; what to do."
+        ),
     ),
     Route(
         method="GET",

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from db import ledger, outbox, refunds, search, transactions
+from db import ledger, outbox, provider_calls, refunds, search, transactions
 from db.database import Connection
 from db.records import Attempt, CaptureMode, Transaction
 from gateway.api import amounts, fields, lists
@@ -18,7 +18,7 @@ from gateway.api.calls import Answer, Call
 from gateway.api.errors import invalid
 from gateway.api.lists import PageQuery
 from gateway.api.webhooks import delivery_body
-from gateway.transactions import charge, commands, followups, recovery, representation
+from gateway.transactions import charge, commands, explanation, followups, recovery, representation
 from gateway.transactions.commands import NotFound
 from providers import PROVIDERS
 
@@ -156,6 +156,16 @@ async def show(call: Call) -> Answer:
     if await recovery.look_again(call.runtime, call.scope.partner_id, attempts, wait_seconds=LOOK_SECONDS):
         body, _ = await _shown(call)
     return Answer(status=200, body=dict(body))
+
+
+async def explain(call: Call) -> Answer:
+    partner_id = call.scope.partner_id
+    async with call.runtime.database.as_partner(partner_id) as connection:
+        transaction = await _found(connection, call)
+        attempts = await transactions.attempts(connection, partner_id, [transaction.id])
+        calls = await provider_calls.of_transaction(connection, partner_id, transaction.id)
+    places = call.runtime.places(transaction.currency)
+    return Answer(status=200, body=dict(explanation.explanation(transaction, attempts, calls, places=places)))
 
 
 async def list_transactions(call: Call) -> Answer:

@@ -56,7 +56,8 @@ class Switchboard:
     """One per process. `clock` dates what it sees."""
 
     def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
-        self._database, self._clock = database, clock
+        self.clock = clock
+        self._database = database
         self._seen: defaultdict[_Place, list[int]] = defaultdict(lambda: [0, 0])
         self._verdicts: dict[_Cell, Tally] = {}
         self._trials: dict[_Place, datetime] = {}
@@ -65,7 +66,7 @@ class Switchboard:
 
     def candidates(self, routes: Routes, method: str) -> Iterator[Candidate]:
         """The accounts as they stand at this moment for a payment of this method."""
-        at = self._clock()
+        at = self.clock()
         for row in routes.accounts.values():
             known = routes.health.get((row.id, method))
             account = Account(
@@ -86,7 +87,7 @@ class Switchboard:
     def sent(self, account: Account, method: str) -> None:
         """A charge goes to this account now; where it is half open, that is its trial."""
         if account.standing is Standing.HALF_OPEN:
-            self._trials[account.id, method] = self._clock() + TRIAL
+            self._trials[account.id, method] = self.clock() + TRIAL
 
     def saw(self, account_id: UUID, method: str, *, outage: bool) -> None:
         """How one exchange went."""
@@ -155,7 +156,7 @@ class Switchboard:
 
     async def _tell_health(self, place: _Place, seen: Seen) -> None:
         account_id, method = place
-        at = self._clock()
+        at = self.clock()
         async with self._database.as_system() as connection:
             known = await routing.lock_health(connection, account_id, method)
             before = known or Health(account_id=account_id, method=method, as_of=at)

@@ -182,8 +182,8 @@ async def _pursued(runtime: Runtime, caller: Caller, plan: _Plan, begun: Snapsho
         assert chosen is not None
         outcome = await _exchanged(runtime, plan.payment, chosen, begun, within=until - clock())
         chosen = None
-        if decisions.may_fail_over(outcome) and _has_more(begun) and until - clock() >= sending.SECOND_TRY_SECONDS:
-            chosen = next(plan.others, None)
+        if decisions.may_fail_over(outcome) and until - clock() >= sending.SECOND_TRY_SECONDS:
+            chosen = _next(plan, begun)
         if chosen is None:
             return await _concluded(runtime, caller, begun, outcome)
         following = _attempt(runtime, caller, begun.transaction, chosen, number=len(begun.attempts) + 1)
@@ -209,8 +209,12 @@ async def _exchanged(runtime: Runtime, payment: Payment, chosen: _Try, begun: Sn
     return outcome
 
 
-def _has_more(begun: Snapshot) -> bool:
-    return len(begun.attempts) < decisions.ATTEMPTS_MAX
+def _next(plan: _Plan, begun: Snapshot) -> _Try | None:
+    """A token belongs to one account: where it was tried, no other account of that provider knows it."""
+    if len(begun.attempts) == decisions.ATTEMPTS_MAX:
+        return None
+    spent = {attempt.provider for attempt in begun.attempts} & plan.payment.tokens
+    return next((one for one in plan.others if one.account.provider not in spent), None)
 
 
 def _passed_on(plan: _Plan, before: Attempt) -> dict[str, Any]:

@@ -52,6 +52,13 @@ def _of_partner(partner_id: UUID) -> Iterator[Row]:
     yield "provider_accounts", mine | {"id": account_id} | _ACCOUNT
     yield "account_readings", {"account_id": account_id, "events_until": NOW, "payments_until": NOW}
     yield "customers", mine | {"id": ids.new(), "livemode": False, "personal": "\\x00"}
+    yield "provider_health", {"account_id": account_id, "method": "card", "as_of": NOW}
+    verdicts = {"account_id": account_id, "method": "card", "currency": "USD", "brand": "visa", "as_of": NOW}
+    yield "routing_tallies", mine | verdicts
+    version = {"livemode": False, "version": 1}
+    yield "routing_rules", mine | version | {"id": ids.new(), "rules": [], "created_by": "ada", "created_at": NOW}
+    acts = {"lane": "live", "activated_by": "ada", "activated_at": NOW}
+    yield "routing_activations", mine | version | acts | {"id": ids.new()}
     for name in (_receivable(partner_id), "partner_payable"):
         yield "ledger_accounts", mine | {"currency": "USD", "name": name}
     key = {"livemode": False, "key": "key-00000001", "fingerprint": "\\x" + "00" * 32}

@@ -169,6 +169,11 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "provider_events_partner_id_fkey": new(dedupe_key="x", partner_id=NOWHERE),
         "guard": update("body = 'another'"),
     },
+    "provider_health": {
+        "provider_health_pkey": same(),
+        "provider_health_account_id_fkey": same(account_id=NOWHERE),
+        "provider_health_check": same(method="crypto", override="open"),
+    },
     "refunds": {
         "refunds_pkey": same(idempotency_key=None),
         "one_refund_per_key": new(),
@@ -188,6 +193,29 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "review_decisions_partner_id_attempt_id_fkey": new(attempt_id=NOWHERE),
         "review_decisions_partner_id_transaction_id_fkey": new(transaction_id=NOWHERE),
         "guard": update("evidence = 'another story'"),
+    },
+    "routing_activations": _HISTORY
+    | {
+        "routing_activations_pkey": same(),
+        "routing_activations_partner_id_fkey": new(partner_id=NOWHERE, version=None),
+        "routing_activations_partner_id_livemode_version_fkey": new(version=7),
+        "routing_activations_partner_id_follows_fkey": new(follows=NOWHERE),
+    },
+    "routing_rules": _HISTORY
+    | {
+        "append_only_truncate": Example(
+            "TRUNCATE {table} CASCADE", "DROP TRIGGER append_only_truncate ON routing_activations"
+        ),
+        "routing_rules_pkey": same(version=2),
+        "routing_rules_partner_id_livemode_version_key": new(),
+        "routing_rules_version_check": new(version=0),
+        "routing_rules_rules_check": new(version=2, rules={}),
+        "routing_rules_partner_id_fkey": new(partner_id=NOWHERE),
+    },
+    "routing_tallies": {
+        "routing_tallies_pkey": same(),
+        "routing_tallies_partner_id_fkey": same(partner_id=NOWHERE),
+        "routing_tallies_account_id_fkey": same(account_id=NOWHERE),
     },
     "transaction_events": _PARTITIONED
     | {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
@@ -14,9 +15,10 @@ import pytest
 
 from db import failpoints, ids, transactions
 from db.provider_calls import CallPurpose
-from db.records import Attempt
+from db.records import Attempt, Scope
 from gateway.transactions import journal
 from gateway.transactions.changes import Snapshot
+from gateway.transactions.commands import Caller
 from providers import PROVIDERS
 from providers.contract import Approved, Declined, DeclineKind, Unknown
 from tests.acceptance.steps import leases_run_out
@@ -136,6 +138,19 @@ async def test_who_wakes_up_after_its_lease_writes_nothing(
     await journal.record(shared_house.runtime, await snapshot_of(shared_house, partner), TOOK, actor="awake")
     late = await journal.record(shared_house.runtime, asleep, REFUSED, actor="asleep")
     assert late.snapshot.transaction.status == "completed"
+
+
+async def test_who_wakes_up_after_its_lease_goes_on_nowhere(
+    shared_house: House, partner: Partner, unknown: Json
+) -> None:
+    asleep = await snapshot_of(shared_house, partner)
+    following = replace(asleep.attempt, id=ids.new(), number=2, provider_key=new_key())
+    assert await taken(shared_house, partner, asleep.attempt.id)
+    before = await rows(shared_house, partner)
+    caller = Caller(scope=Scope(partner.id, livemode=False), actor="asleep", key=None, fingerprint=b"")
+    recorded = await journal.fail_over(shared_house.runtime, caller, asleep, REFUSED, following)
+    assert not recorded.written
+    assert await rows(shared_house, partner) == before
 
 
 async def test_an_outcome_is_written_once_however_often_it_is_learned(

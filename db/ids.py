@@ -21,6 +21,12 @@ def new() -> UUID:
     )
 
 
+def after(last: UUID | None) -> UUID:
+    """A fresh id greater than `last`, whatever the clocks of those who made it say."""
+    fresh = new()
+    return fresh if last is None or fresh > last else UUID(int=last.int + 1)
+
+
 def encode(prefix: str, value: UUID) -> str:
     return f"{prefix}_{bare(value)}"
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from db import shapes
 from db.database import Connection
+from db.records import Scope
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +69,16 @@ async def all_accounts(connection: Connection, partner_id: UUID | None = None) -
         partner_id,
     )
     return [shapes.read(ProviderAccount, row) for row in rows]
+
+
+async def open_to(connection: Connection, scope: Scope) -> set[UUID]:
+    """The accounts that a partner may use in a mode: its own and the platform's, disabled ones too."""
+    rows = await connection.fetch(
+        "SELECT id FROM provider_accounts WHERE livemode = $2 AND (partner_id = $1 OR partner_id IS NULL)",
+        scope.partner_id,
+        scope.livemode,
+    )
+    return {row["id"] for row in rows}
 
 
 async def move(connection: Connection, account_id: UUID, base_url: str) -> None:

@@ -3,7 +3,7 @@
     {"name": "large", "when": {"currency": ["EUR"], "amount": {"gte": "500.00"}}, "then": {"priority": ["adyen"]}}
 
 The first rule that holds and names an account that can take the payment decides. A document is validated where it comes
-in (`gateway.api.routing_rules`), stored as it is, and read here.
+in (`gateway.api.rule_documents`), stored as it is, and read here.
 """
 
 from __future__ import annotations

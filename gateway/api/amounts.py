@@ -42,14 +42,17 @@ def check_amount(amount: Decimal, currency: Currency, principal: Principal, fiel
         raise invalid(field, f"must be at most {currency.spell(largest)} {currency.code}")
 
 
-def _check_places(amount: Decimal, currency: Currency, field: str) -> None:
+def too_fine(amount: Decimal, currency: Currency) -> str | None:
+    """What to say of an amount with more decimal places than its currency has."""
     exponent = amount.as_tuple().exponent
     assert isinstance(exponent, int), "fields.Money admits finite amounts only"
-    if -exponent > currency.decimal_places:
-        raise invalid(field, _places(currency))
-
-
-def _places(currency: Currency) -> str:
+    if -exponent <= currency.decimal_places:
+        return None
     if currency.decimal_places == 0:
         return f"must have no decimal places in {currency.code}"
     return f"must have at most {currency.decimal_places} decimal places in {currency.code}"
+
+
+def _check_places(amount: Decimal, currency: Currency, field: str) -> None:
+    if wrong := too_fine(amount, currency):
+        raise invalid(field, wrong)

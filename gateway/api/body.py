@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, NoReturn, TypeVar, get_origin
+from typing import Any, ClassVar, NoReturn, TypeVar, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -39,6 +39,8 @@ _METADATA_PARAMETER = re.compile(r"(\w{1,40})\[([^\[\]]{1,40})\]", re.ASCII)
 class RequestModel(BaseModel):
     """Base of every request body: unknown fields are refused, nothing is converted."""
 
+    names_max: ClassVar[int] = NAMES_MAX
+    """Fields that it may hold, nested ones included."""
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
@@ -92,10 +94,10 @@ def parse(body: bytes) -> Any:
         raise Problem("malformed_json", "The body holds a number or a nesting that JSON does not allow.") from None
 
 
-def inspect(value: Any) -> None:
+def inspect(value: Any, names_max: int = NAMES_MAX) -> None:
     """Refuse what is too deep, too much, too long, unprintable, or card data."""
     try:
-        _Inspection().inspect(value, 1)
+        _Inspection(names_max).inspect(value, 1)
     except _Refused as refused:
         field = ".".join(refused.path)
         if refused.is_card_data:
@@ -224,8 +226,9 @@ class _Refused(Exception):
 class _Inspection:
     """One walk over a parsed value; the path of what is refused is put together on the way back up."""
 
-    def __init__(self) -> None:
+    def __init__(self, names_max: int) -> None:
         self.names = 0
+        self.names_max = names_max
 
     def inspect(self, value: Any, depth: int) -> None:
         if isinstance(value, str):
@@ -241,8 +244,8 @@ class _Inspection:
         if depth > DEPTH_MAX:
             raise _Refused(f"is nested more than {DEPTH_MAX} levels deep")
         self.names += len(value)
-        if self.names > NAMES_MAX:
-            raise _Refused(f"holds more than {NAMES_MAX} fields in total")
+        if self.names > self.names_max:
+            raise _Refused(f"holds more than {self.names_max} fields in total")
         for name, inner in value.items():
             try:
                 _inspect_name(name)

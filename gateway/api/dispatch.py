@@ -110,6 +110,6 @@ async def _read_body(route: Route, receive: Receive, headers: dict[bytes, bytes]
         value: Any = {}
     else:
         value = body.parse(raw)
-        body.inspect(value)
+        body.inspect(value, expected.names_max)
     model = body.validate(expected, value)
     return value, model if route.body else None

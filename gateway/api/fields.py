@@ -137,6 +137,10 @@ ReturnUrl = Annotated[
 ]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_single_line)]
 """A PSP's token for an instrument."""
+Brand = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,29}$"), Field(examples=["visa"])]
+Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), Field(examples=["DE"])]
+"""ISO 3166 alpha-2."""
+BusinessUnit = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,64}$")]
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 Limit = Annotated[int, Field(ge=1, le=100, description="At most this many; default 20.")]
 Cursor = Annotated[str, StringConstraints(min_length=1, max_length=512)]

@@ -21,6 +21,7 @@ PREFIXES = {
     "/v1/customers": "cus",
     "/v1/payment-methods": "pmt",
     "/v1/disputes": "dsp",
+    "/v1/routing-rules": "rul",
 }
 """What the {id} of a path names."""
 
@@ -47,6 +48,7 @@ async def things(shared_house: House, alice: Partner) -> dict[str, str]:
     sale = (await alice.charge(reference="secret-order", metadata={"secret": "yes"})).json()
     refund = (await alice.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "1.00"})).json()
     await alice.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "1.00"})
+    rules = (await alice.post("/v1/routing-rules", {"rules": [{"name": "secret", "then": {"adaptive": []}}]})).json()
     path = f"/v1/webhook-endpoints/{endpoint['id']}/deliveries"
 
     async def delivered() -> list[Json]:
@@ -59,6 +61,7 @@ async def things(shared_house: House, alice: Partner) -> dict[str, str]:
         "whe": endpoint["id"],
         "whd": rows[0]["id"],
         "evt": rows[0]["event_id"],
+        "rul": rules["id"],
     }
 
 
@@ -106,6 +109,7 @@ async def everything_of(partner: Partner, things: dict[str, str]) -> list[Any]:
         f"/v1/refunds/{things['rfd']}",
         f"/v1/webhook-endpoints/{things['whe']}",
         f"/v1/webhook-deliveries/{things['whd']}",
+        f"/v1/routing-rules/{things['rul']}",
     )
     return [(await partner.client.get(path)).json() for path in paths]
 
@@ -124,7 +128,10 @@ async def test_what_is_no_id_is_not_found_either(alice: Partner, things: dict[st
     refused(await alice.client.get(f"/v1/transactions/{text}"), 404, "not_found")
 
 
-@pytest.mark.parametrize("path", ["/v1/transactions", "/v1/refunds", "/v1/webhook-endpoints", "/v1/ledger-entries"])
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/transactions", "/v1/refunds", "/v1/webhook-endpoints", "/v1/ledger-entries", "/v1/routing-rules"],
+)
 async def test_lists_hold_only_ones_own(
     shared_house: House, alice: Partner, bob: Partner, things: dict[str, str], path: str
 ) -> None:

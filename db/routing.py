@@ -71,6 +71,14 @@ async def inputs(connection: Connection, *, livemode: bool) -> Inputs:
     )
 
 
+async def health_of(connection: Connection, account_ids: Sequence[UUID]) -> list[Health]:
+    """What is known of these accounts, method by method. As the operator."""
+    rows = await connection.fetch(
+        f"SELECT {_HEALTH} FROM provider_health WHERE account_id = ANY ($1) ORDER BY account_id, method", account_ids
+    )
+    return [shapes.read(Health, row) for row in rows]
+
+
 async def lock_health(connection: Connection, account_id: UUID, method: str) -> Health | None:
     row = await connection.fetchrow(
         f"SELECT {_HEALTH} FROM provider_health WHERE account_id = $1 AND method = $2 FOR UPDATE", account_id, method
@@ -79,7 +87,7 @@ async def lock_health(connection: Connection, account_id: UUID, method: str) -> 
 
 
 async def save_health(connection: Connection, health: Health) -> None:
-    """All but the operator's override."""
+    """All but the operator's word, which comes last."""
     await connection.execute(
         """INSERT INTO provider_health (account_id, method, answers, outages, streak, as_of, opened_at, retry_at, trips)
            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
@@ -87,7 +95,7 @@ async def save_health(connection: Connection, health: Health) -> None:
                (answers, outages, streak, as_of, opened_at, retry_at, trips) =
                (excluded.answers, excluded.outages, excluded.streak, excluded.as_of, excluded.opened_at,
                 excluded.retry_at, excluded.trips)""",
-        *list(shapes.row(health).values())[:-1],
+        *list(shapes.row(health).values())[:-3],
     )
 
 

@@ -38,6 +38,8 @@ class Health:
     retry_at: datetime | None = None
     trips: int = 0
     override: BreakerOverride | None = None
+    override_reason: str | None = None
+    override_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,8 @@
-"""Operators' commands: `partners`, `keys`, `accounts`. Each acts through the use cases of `gateway.partners`."""
+"""Operators' commands: `partners`, `keys`, `secrets`. Each acts through the use cases of `gateway.partners`."""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import IO, Any
 from uuid import UUID
 
 import click
@@ -15,15 +10,10 @@ import click
 from db import ids
 from db.api_keys import ApiKey, KeyScope
 from db.partners import Partner
-from db.provider_accounts import ProviderAccount
-from gateway.cli_terminal import IdType, desk, json_option, show, waiting
+from gateway.cli_terminal import IdType, amounts, desk, json_option, mode_option, show, waiting
 from gateway.partners import Issued
-from providers import PROVIDERS
 
-AMOUNT_BOUND = 10**15
-"""Major units: amounts are numeric(19, 4), fifteen digits before the point."""
-PARTNER, KEY, ACCOUNT = IdType("prt"), IdType("key"), IdType("pac")
-mode_option: Callable[[Any], Any] = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
+PARTNER, KEY = IdType("prt"), IdType("key")
 
 
 # ── Partners ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -45,7 +35,7 @@ async def create_partner(
     *, name: str, email: str, rate_limit: int, amount_limits: tuple[str, ...], as_json: bool
 ) -> None:
     """Create a partner."""
-    limits = _amounts(amount_limits, "--amount-limit")
+    limits = amounts(amount_limits, "--amount-limit")
     async with desk() as at:
         partner = await at.create_partner(
             name=name, email=email, rate_limit_per_minute=rate_limit, amount_limits=limits
@@ -65,15 +55,15 @@ async def list_partners(*, as_json: bool) -> None:
 
 @partners.command("update")
 @click.argument("partner", type=PARTNER)
-@click.option("--review-above", "amounts", multiple=True, metavar="EUR=5000", help="High value; repeatable.")
+@click.option("--review-above", "high_values", multiple=True, metavar="EUR=5000", help="High value; repeatable.")
 @click.option("--no-review-above", "none", is_flag=True, help="No amount is of high value.")
 @json_option
 @waiting
-async def update_partner(*, partner: UUID, amounts: tuple[str, ...], none: bool, as_json: bool) -> None:
+async def update_partner(*, partner: UUID, high_values: tuple[str, ...], none: bool, as_json: bool) -> None:
     """From which amounts on people look at an unknown outcome after an hour. Replaces what was set before."""
-    if none == bool(amounts):
+    if none == bool(high_values):
         raise click.UsageError("give --review-above, or --no-review-above")
-    above = _amounts(amounts, "--review-above")
+    above = amounts(high_values, "--review-above")
     async with desk() as at:
         updated = await at.review_above(partner, above)
     show(_partner(updated), as_json=as_json)
@@ -158,110 +148,6 @@ async def revoke_key(*, key: UUID, as_json: bool) -> None:
     show(_key(revoked), as_json=as_json)
 
 
-# ── Accounts at PSPs ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@click.group()
-def accounts() -> None:
-    """Accounts at PSPs: the platform's own, or a partner's."""
-
-
-@accounts.command("add")
-@click.option("--provider", type=click.Choice(sorted(PROVIDERS)), required=True)
-@mode_option
-@click.option("--credentials", type=click.File(encoding="utf-8"), required=True, help="A JSON file; - reads stdin.")
-@click.option("--base-url", help="Another server for a test-mode account, such as a simulator.")
-@click.option("--partner", type=PARTNER, help="Whose account; default: the platform's, open to all.")
-@click.option("--label")
-@click.option("--priority", type=click.IntRange(0, 1_000_000), default=100, show_default=True, help="Lower is first.")
-@json_option
-@waiting
-async def add_account(
-    *,
-    provider: str,
-    mode: str,
-    credentials: IO[str],
-    base_url: str | None,
-    partner: UUID | None,
-    label: str | None,
-    priority: int,
-    as_json: bool,
-) -> None:
-    """Add an account. The credentials are checked for their form and stored sealed."""
-    read = _credentials(credentials)
-    async with desk() as at:
-        account = await at.add_account(
-            provider=provider,
-            livemode=mode == "live",
-            credentials=read,
-            base_url=base_url,
-            partner_id=partner,
-            label=label,
-            priority=priority,
-        )
-    show(_account(account), as_json=as_json)
-
-
-@accounts.command("change")
-@click.argument("account", type=ACCOUNT)
-@click.option("--credentials", type=click.File(encoding="utf-8"), required=True, help="A JSON file; - reads stdin.")
-@json_option
-@waiting
-async def change_account(*, account: UUID, credentials: IO[str], as_json: bool) -> None:
-    """Replace an account's credentials, all of them: a rotated key, a webhook secret that came later."""
-    read = _credentials(credentials)
-    async with desk() as at:
-        changed = await at.change_account(account, credentials=read)
-    show(_account(changed), as_json=as_json)
-
-
-@accounts.command("list")
-@click.option("--partner", type=PARTNER, help="Only this partner's own.")
-@json_option
-@waiting
-async def list_accounts(*, partner: UUID | None, as_json: bool) -> None:
-    """List accounts, without their credentials."""
-    async with desk() as at:
-        found = await at.list_accounts(partner)
-    show([_account(account) for account in found], as_json=as_json)
-
-
-@accounts.command("disable")
-@click.argument("account", type=ACCOUNT)
-@json_option
-@waiting
-async def disable_account(*, account: UUID, as_json: bool) -> None:
-    """Send nothing new there; payments begun there are still settled there."""
-    async with desk() as at:
-        disabled = await at.disable_account(account)
-    show(_account(disabled), as_json=as_json)
-
-
-def _amounts(texts: tuple[str, ...], option: str) -> dict[str, Decimal]:
-    return dict(_amount(text, option) for text in texts)
-
-
-def _amount(text: str, option: str) -> tuple[str, Decimal]:
-    currency, _, number = text.partition("=")
-    try:
-        amount = Decimal(number)
-    except InvalidOperation:
-        amount = Decimal(0)
-    if not re.fullmatch("[A-Z]{3}", currency) or not (amount.is_finite() and 0 < amount < AMOUNT_BOUND):
-        raise click.BadParameter("must look like EUR=5000", param_hint=option)
-    return currency, amount
-
-
-def _credentials(file: IO[str]) -> dict[str, object]:
-    try:
-        credentials = json.load(file)
-    except ValueError:
-        raise click.BadParameter("is not a JSON file", param_hint="--credentials") from None
-    if not isinstance(credentials, dict):
-        raise click.BadParameter("must hold a JSON object", param_hint="--credentials")
-    return credentials
-
-
 def _show_issued(issued: Issued, *, as_json: bool) -> None:
     show(_key(issued.key) | {"api_key": issued.text}, as_json=as_json)
     if not as_json:
@@ -297,21 +183,6 @@ def _key(key: ApiKey) -> dict[str, object]:
         "expires_at": key.expires_at,
         "last_used_at": key.last_used_at,
         "revoked_at": key.revoked_at,
-    }
-
-
-def _account(account: ProviderAccount) -> dict[str, object]:
-    return {
-        "id": ids.encode("pac", account.id),
-        "object": "provider_account",
-        "partner_id": account.partner_id and ids.encode("prt", account.partner_id),
-        "provider": account.provider,
-        "livemode": account.livemode,
-        "label": account.label,
-        "base_url": account.base_url,
-        "priority": account.priority,
-        "enabled": account.enabled,
-        "created_at": account.created_at,
     }
 
 

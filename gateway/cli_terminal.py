@@ -6,9 +6,11 @@ import asyncio
 import getpass
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from functools import update_wrapper
 from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
@@ -40,6 +42,9 @@ EXPECTED = (
 """What can go wrong without a mistake in the program; anything else shows its traceback."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON value on standard output.")
+mode_option: Callable[[Any], Any] = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
+AMOUNT_BOUND = 10**15
+"""Major units: amounts are numeric(19, 4), fifteen digits before the point."""
 
 
 def settings() -> Settings:
@@ -104,6 +109,22 @@ class IdType(click.ParamType[UUID]):
         return found
 
 
+def amounts(texts: Iterable[str], option: str) -> dict[str, Decimal]:
+    """`EUR=5000` and the like, by currency."""
+    return dict(_amount(text, option) for text in texts)
+
+
+def _amount(text: str, option: str) -> tuple[str, Decimal]:
+    currency, _, number = text.partition("=")
+    try:
+        amount = Decimal(number)
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not re.fullmatch("[A-Z]{3}", currency) or not (amount.is_finite() and 0 < amount < AMOUNT_BOUND):
+        raise click.BadParameter("must look like EUR=5000", param_hint=option)
+    return currency, amount
+
+
 Row = Mapping[str, object]
 
 
@@ -140,7 +161,7 @@ def _text(value: object) -> str:
         case list() | tuple():
             return ",".join(map(str, value))
         case dict():
-            return ",".join(f"{name}={inner}" for name, inner in value.items()) or "-"
+            return ",".join(f"{name}={_text(inner)}" for name, inner in value.items()) or "-"
         case _:
             return str(value)
 

@@ -10,17 +10,18 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from db import api_keys as stored_keys
-from db import audit, findings, ids, provider_accounts, seals
+from db import audit, currencies, findings, ids, provider_accounts, routing, seals
 from db import partners as stored_partners
 from db.api_keys import ApiKey, KeyScope
 from db.database import Connection, Database
 from db.findings import Finding
 from db.partners import Partner
 from db.provider_accounts import ProviderAccount
+from db.routing_records import BreakerOverride, Health
 from db.vault import Vault
 from gateway import api_keys
 from providers import PROVIDERS, contract, http
@@ -32,6 +33,7 @@ NAME_MAX = 255
 """Characters of a partner's name or e-mail address: what their columns hold."""
 REASON_MAX = 1_000
 FindingAct = Callable[[Connection, UUID], Awaitable[Finding | None]]
+OVERRIDE_REASON_MAX = 255
 
 
 class NotFound(Exception):
@@ -248,6 +250,47 @@ class Desk:
             told = {"kind": answered.kind, "subject": answered.subject, "because": because}
             await self._record(connection, action, ids.encode("fnd", finding_id), answered.partner_id, **told)
         return answered
+
+    # ── What charges are routed by ──────────────────────────────────────────────────────────────────────────────
+
+    async def show_account(self, account_id: UUID) -> ProviderAccount:
+        async with self.database.as_system() as connection:
+            return _found(await provider_accounts.find(connection, account_id), "account")
+
+    async def health_of(self, accounts: Iterable[ProviderAccount]) -> list[Health]:
+        async with self.database.as_system() as connection:
+            return await routing.health_of(connection, [account.id for account in accounts])
+
+    async def set_fees(self, account_id: UUID, fees: Mapping[str, Any] | None) -> ProviderAccount:
+        """What its PSP keeps of an approved charge; None: not known. Raises `Refused` for an unknown currency."""
+        async with self.database.as_system() as connection:
+            account = _found(await provider_accounts.find(connection, account_id), "account")
+            known = await currencies.all_currencies(connection)
+            for code in fees["fixed"] if fees else ():
+                _refuse_unless(code in known, f"{code} is not a currency this gateway knows")
+            await provider_accounts.set_fees(connection, account_id, fees)
+            resource = ids.encode("pac", account_id)
+            await self._record(connection, "provider_account.fees_set", resource, account.partner_id, fees=fees)
+            return _found(await provider_accounts.find(connection, account_id), "account")
+
+    async def override_breaker(
+        self, account_id: UUID, override: BreakerOverride | None, *, method: str | None, reason: str
+    ) -> ProviderAccount:
+        """An operator's word until it is taken back (None), for one method or all that the PSP takes."""
+        _refuse_unless(
+            0 < len(reason) <= OVERRIDE_REASON_MAX and reason.isprintable(), "say why, in 1 to 255 characters"
+        )
+        async with self.database.as_system() as connection:
+            account = _found(await provider_accounts.find(connection, account_id), "account")
+            able = PROVIDERS[account.provider].capabilities.methods
+            _refuse_unless(method is None or method in able, f"{account.provider} takes {', '.join(sorted(able))}")
+            methods = sorted(able) if method is None else [method]
+            for one in methods:
+                await routing.override_health(connection, account_id, one, override, reason=reason, by=self.actor)
+            told = {"breaker": override or "auto", "methods": methods, "reason": reason}
+            resource = ids.encode("pac", account_id)
+            await self._record(connection, "provider_account.breaker_set", resource, account.partner_id, **told)
+        return account
 
     # ── Secret keys ─────────────────────────────────────────────────────────────────────────────────────────────
 

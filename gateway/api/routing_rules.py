@@ -105,7 +105,7 @@ async def roll_back(call: Call) -> Answer:
             state = await rulebook.roll_back(connection, _author(call))
         except rulebook.NothingBefore:
             raise Problem("invalid_state", "No rules are live, and none were before.", current_status="none") from None
-        return 200, dict(state_body(call, state))
+        return 200, dict(state_body(state, livemode=call.scope.livemode))
 
     return await _at_once(call, work)
 
@@ -115,7 +115,7 @@ async def deactivate(call: Call) -> Answer:
 
     async def work(connection: Connection) -> tuple[int, Mapping[str, object]]:
         state = await rulebook.deactivate(connection, _author(call), RoutingLane(body.lane))
-        return 200, dict(state_body(call, state))
+        return 200, dict(state_body(state, livemode=call.scope.livemode))
 
     return await _at_once(call, work)
 
@@ -135,10 +135,10 @@ def rules_body(rules: RulesVersion) -> RoutingRules:
     }
 
 
-def state_body(call: Call, state: State) -> RoutingState:
+def state_body(state: State, *, livemode: bool) -> RoutingState:
     return {
         "object": "routing_state",
-        "livemode": call.scope.livemode,
+        "livemode": livemode,
         "live": rules_body(state.live) if state.live else None,
         "shadow": rules_body(state.shadow) if state.shadow else None,
     }

@@ -1,11 +1,8 @@
 """Promise: operators' acts take effect within a second, leave a trace, and no secret is kept in clear."""
 
 import asyncio
-import base64
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
@@ -30,6 +26,7 @@ from gateway.app import create_app
 from gateway.config import Settings
 from gateway.partners import Desk, NotFound, Refused
 from gateway.runtime import Runtime
+from tests.integration.commands import paygate, told
 
 STRIPE = {"api_key": "sk_test_canary_of_a_psp", "webhook_secrets": ["whsec_Y2FuYXJ5"]}
 LOOK_UP = "/v1/payment-method-types"
@@ -297,23 +294,6 @@ async def test_what_does_not_exist_is_not_found(desk: Desk, partner: Partner) ->
 
 
 # ── The command line ────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def paygate(settings: Settings, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    known = {
-        "PATH": os.environ["PATH"],
-        "PAYGATE_DATABASE_URL": settings.database_url,
-        "PAYGATE_SECRET_KEYS": "1:" + base64.b64encode(settings.secret_keys[1]).decode(),
-    }
-    command = [sys.executable, "-c", "from gateway.cli import main; main()", *arguments]
-    return subprocess.run(command, env=known | environ, capture_output=True, text=True, check=False, timeout=60)
-
-
-async def told(settings: Settings, *arguments: str) -> Any:
-    done = await asyncio.to_thread(paygate, settings, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    (line,) = done.stdout.splitlines()
-    return json.loads(line)
 
 
 async def test_an_operator_sets_a_partner_up_from_the_command_line(

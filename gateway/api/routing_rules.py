@@ -26,6 +26,8 @@ from gateway.transactions import representation
 from gateway.transactions.commands import NotFound
 
 _LISTING = "routing-rules"
+_PARTS = ("name", "when", "unless", "then")
+"""Of a rule, in the order in which people read it: storing it has lost its own."""
 _Rules = Annotated[
     list[dict[str, Any]],
     WithJsonSchema({"type": "array", "items": {"$ref": "#/components/schemas/RoutingRule"}}),
@@ -127,7 +129,7 @@ def rules_body(rules: RulesVersion) -> RoutingRules:
         "version": rules.version,
         "livemode": rules.livemode,
         "description": rules.description,
-        "rules": [dict(rule) for rule in rules.rules],
+        "rules": [{name: rule[name] for name in _PARTS if name in rule} for rule in rules.rules],
         "live": rules.live,
         "shadow": rules.shadow,
         "created_by": rules.created_by,

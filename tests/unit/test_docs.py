@@ -21,6 +21,7 @@ from db.records import (
 )
 from gateway import cli, config, telemetry
 from gateway.api.errors import CODES
+from gateway.api.rule_documents import CreateRoutingRules, RuleConditions, RuleWay
 from gateway.transactions.failures import ACTION_EXPIRED
 from gateway.transactions.outcomes import NAMES as OUTCOME_NAMES
 from gateway.transactions.representation import EVENT_TYPES
@@ -195,6 +196,13 @@ def commands(group: click.Group, path: str) -> Iterator[tuple[str, click.Command
             yield from commands(command, f"{path} {name}")
         else:
             yield f"{path} {name}", command
+
+
+def test_every_condition_and_way_of_a_rule_is_described_and_the_example_is_one() -> None:
+    page = "reference/routing-rules.md"
+    assert not missing({*RuleConditions.model_fields, *RuleWay.model_fields}, page)
+    example = json.loads(read(page).partition("```json\n")[2].partition("```")[0])
+    assert CreateRoutingRules.model_validate(example).rules
 
 
 def test_every_magic_token_and_fault_is_described() -> None:

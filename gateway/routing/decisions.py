@@ -22,6 +22,7 @@ from providers.contract import Capabilities, Declined, NotSent, Outcome, Rejecte
 
 ATTEMPTS_MAX = 3
 """Accounts that one charge tries at most: more would keep the customer waiting for what is hardly different."""
+UNNAMED = "is not named by the rule"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,10 @@ class Decision:
     version: int | None = None
     passed_over: tuple[str, ...] = ()
     """Rules that held, but named no account that can take the payment."""
+    unnamed: tuple[Account, ...] = ()
+    """Accounts that could take it, which the rule left aside."""
+    facts: dict[str, str] = field(default_factory=dict)
+    """What rules can ask about the payment and its transaction does not keep."""
     scores: dict[UUID, Score] = field(default_factory=dict)
 
 
@@ -127,6 +132,8 @@ def decide(payment: Payment, accounts: Sequence[Account], rules: RuleSet | None,
                 rule=rule.name,
                 version=rules.version if rules else None,
                 passed_over=tuple(passed_over),
+                unnamed=_others(accounts, found.order),
+                facts=_facts(payment),
                 scores=found.scores,
             )
         passed_over.append(rule.name)
@@ -136,6 +143,7 @@ def decide(payment: Payment, accounts: Sequence[Account], rules: RuleSet | None,
         because="no rule holds: the accounts' own priority decides" if rules else "the accounts' own priority decides",
         version=rules.version if rules else None,
         passed_over=tuple(passed_over),
+        facts=_facts(payment),
     )
 
 
@@ -152,6 +160,7 @@ def may_fail_over(outcome: Outcome) -> bool:
 
 def explained(decision: Decision, exclusions: Iterable[Exclusion]) -> dict[str, Any]:
     """What is stamped on the attempt, so that the decision can be told, and judged, later."""
+    left = (*exclusions, *(Exclusion(account, UNNAMED) for account in decision.unnamed))
     told: dict[str, Any] = {
         "rule": decision.rule,
         "version": decision.version,
@@ -159,10 +168,11 @@ def explained(decision: Decision, exclusions: Iterable[Exclusion]) -> dict[str, 
         "because": decision.because,
         "candidates": [_candidate(account, decision.scores.get(account.id)) for account in decision.order],
         "exclusions": [
-            {"account": one.account.name, "provider": one.account.provider, "reason": one.reason} for one in exclusions
+            {"account": one.account.name, "provider": one.account.provider, "reason": one.reason} for one in left
         ],
     }
-    return told | ({"passed_over": list(decision.passed_over)} if decision.passed_over else {})
+    told |= {"passed_over": list(decision.passed_over)} if decision.passed_over else {}
+    return told | ({"payment": decision.facts} if decision.facts else {})
 
 
 def compared(other: Decision, decision: Decision) -> dict[str, Any]:
@@ -178,6 +188,11 @@ def read_candidate(told: dict[str, Any]) -> Account:
     assert account_id is not None
     standing = Standing(told.get("breaker", Standing.CLOSED))
     return Account(id=account_id, name=told["account"], provider=told["provider"], standing=standing)
+
+
+def _facts(payment: Payment) -> dict[str, str]:
+    known = {"brand": payment.brand, "country": payment.country, "business_unit": payment.business_unit}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _candidate(account: Account, score: Score | None) -> dict[str, Any]:
@@ -239,6 +254,13 @@ def _ordered(
 def _named(accounts: Sequence[Account], targets: Iterable[str]) -> tuple[Account, ...]:
     order = {one.id: one for target in targets for one in accounts if one.answers_to(target)}
     return tuple(order.values())
+
+
+def _others(accounts: Sequence[Account], order: Sequence[Account]) -> tuple[Account, ...]:
+    if len(order) == len(accounts):
+        return ()
+    named = {one.id for one in order}
+    return tuple(one for one in accounts if one.id not in named)
 
 
 def _turn(payment_id: UUID, target: str, weight: int) -> float:

@@ -76,16 +76,13 @@ class Knowledge:
         return [self._belief(one, payment, average, at) for one in account_ids]
 
     def _belief(self, account_id: UUID, payment: Payment, average: float, at: float) -> Belief:
-        mean, weight, observed = average, PRIOR, 0.0
-        alpha, beta = mean * weight, (1 - mean) * weight
+        alpha, beta, observed = average * PRIOR, (1 - average) * PRIOR, 0.0
         for level, key in enumerate(_levels(account_id, payment.method, payment.currency, payment.brand or "")):
             approved, declined = self._decayed(key, at)
             if level == 1:
                 observed = approved + declined
-            inherited = min(weight, INHERITED_MAX)
-            alpha, beta = mean * inherited + approved, (1 - mean) * inherited + declined
-            weight = alpha + beta
-            mean = alpha / weight
+            inherited = min(1.0, INHERITED_MAX / (alpha + beta))
+            alpha, beta = alpha * inherited + approved, beta * inherited + declined
         return Belief(alpha, beta, observed)
 
     def _add(self, key: _Key, approved: float, declined: float, at: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from datetime import datetime
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -25,6 +26,11 @@ def after(last: UUID | None) -> UUID:
     """A fresh id greater than `last`, whatever the clocks of those who made it say."""
     fresh = new()
     return fresh if last is None or fresh > last else UUID(int=last.int + 1)
+
+
+def earliest(at: datetime) -> UUID:
+    """Before every id of that millisecond and after all that came before it."""
+    return UUID(int=int(at.timestamp() * 1_000) << 80)
 
 
 def encode(prefix: str, value: UUID) -> str:

@@ -119,7 +119,7 @@ def eligible(payment: Payment, candidates: Iterable[Candidate]) -> tuple[list[Ac
 
 def decide(payment: Payment, accounts: Sequence[Account], rules: RuleSet | None, knowledge: Knowledge) -> Decision:
     """The order in which `accounts` (by priority, all of them able) should be tried."""
-    passed_over: list[str] = []
+    version, passed_over = rules.version if rules else None, list[str]()
     for rule in rules.rules if rules else ():
         if not rule.holds(payment):
             continue
@@ -130,7 +130,7 @@ def decide(payment: Payment, accounts: Sequence[Account], rules: RuleSet | None,
                 way=found.way,
                 because=found.because,
                 rule=rule.name,
-                version=rules.version if rules else None,
+                version=version,
                 passed_over=tuple(passed_over),
                 unnamed=_others(accounts, found.order),
                 facts=_facts(payment),
@@ -141,7 +141,7 @@ def decide(payment: Payment, accounts: Sequence[Account], rules: RuleSet | None,
         order=_what_is_out_last(tuple(accounts)),
         way="priority",
         because="no rule holds: the accounts' own priority decides" if rules else "the accounts' own priority decides",
-        version=rules.version if rules else None,
+        version=version,
         passed_over=tuple(passed_over),
         facts=_facts(payment),
     )
@@ -266,7 +266,7 @@ def _others(accounts: Sequence[Account], order: Sequence[Account]) -> tuple[Acco
 def _turn(payment_id: UUID, target: str, weight: int) -> float:
     """Exponential with rate `weight`: the smallest of several belongs to each in proportion to its weight."""
     drawn = hashlib.blake2b(target.encode(), key=payment_id.bytes, digest_size=8).digest()
-    return -math.log((int.from_bytes(drawn) + 1) / 2**64) / weight
+    return -math.log1p(-(int.from_bytes(drawn) >> 11) / 2**53) / weight
 
 
 def _learned(payment: Payment, accounts: tuple[Account, ...], knowledge: Knowledge) -> _Ordered:

@@ -49,7 +49,7 @@ class Belief:
         return self.alpha / (self.alpha + self.beta)
 
 
-_Key = tuple[UUID, str, str, str]
+_Key = tuple[UUID | str, ...]
 
 
 class Knowledge:
@@ -64,26 +64,25 @@ class Knowledge:
 
     def learn(self, account_id: UUID, payment: Payment, *, approved: bool) -> None:
         at = payment.at.timestamp()
-        for key in _levels(account_id, payment.method, payment.currency, payment.brand or ""):
+        for key in _levels(account_id, payment.method, payment.currency, payment.brand):
             self._add(key, float(approved), float(not approved), at)
 
     def beliefs(self, payment: Payment, account_ids: Sequence[UUID]) -> list[Belief]:
         """In the order of `account_ids`."""
         at = payment.at.timestamp()
-        whole = [self._decayed((one, payment.method, "", ""), at) for one in account_ids]
+        whole = [self._decayed((one, payment.method), at) for one in account_ids]
         approved, verdicts = sum(a for a, _ in whole), sum(a + d for a, d in whole)
         average = (approved + 1) / (verdicts + 2)
         return [self._belief(one, payment, average, at) for one in account_ids]
 
     def _belief(self, account_id: UUID, payment: Payment, average: float, at: float) -> Belief:
-        alpha, beta, observed = average * PRIOR, (1 - average) * PRIOR, 0.0
-        for level, key in enumerate(_levels(account_id, payment.method, payment.currency, payment.brand or "")):
-            approved, declined = self._decayed(key, at)
-            if level == 1:
-                observed = approved + declined
+        levels = _levels(account_id, payment.method, payment.currency, payment.brand)
+        counts = [self._decayed(key, at) for key in levels]
+        alpha, beta = average * PRIOR, (1 - average) * PRIOR
+        for approved, declined in counts:
             inherited = min(1.0, INHERITED_MAX / (alpha + beta))
             alpha, beta = alpha * inherited + approved, beta * inherited + declined
-        return Belief(alpha, beta, observed)
+        return Belief(alpha, beta, observed=sum(counts[1]))
 
     def _add(self, key: _Key, approved: float, declined: float, at: float) -> None:
         known = self._counts.get(key)
@@ -116,11 +115,11 @@ def draws(payment: Payment, beliefs: Iterable[Belief]) -> list[float]:
 
 def _kept(since: float, at: float) -> float:
     """The share of what was counted at `since` that counts at `at`."""
-    return math.exp2((since - at) / HALF_LIFE_SECONDS) if at > since else 1.0
+    return math.exp2(min(since - at, 0.0) / HALF_LIFE_SECONDS)
 
 
-def _levels(account_id: UUID, method: str, currency: str, brand: str) -> Iterator[_Key]:
-    yield account_id, method, "", ""
-    yield account_id, method, currency, ""
+def _levels(account_id: UUID, method: str, currency: str, brand: str | None) -> Iterator[_Key]:
+    yield account_id, method
+    yield account_id, method, currency
     if brand:
         yield account_id, method, currency, brand

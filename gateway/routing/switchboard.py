@@ -69,16 +69,8 @@ class Switchboard:
         at = self.clock()
         for row in routes.accounts.values():
             known = routes.health.get((row.id, method))
-            account = Account(
-                id=row.id,
-                name=ids.encode("pac", row.id),
-                provider=row.provider,
-                priority=row.priority,
-                fees=_fees(row),
-                standing=self._standing(row.id, method, known, at),
-            )
             yield Candidate(
-                account=account,
+                account=account_of(row, self._standing(row.id, method, known, at)),
                 capabilities=PROVIDERS[row.provider].capabilities,
                 enabled=row.enabled,
                 switched_off=known is not None and known.override == BreakerOverride.OPEN,
@@ -169,6 +161,14 @@ class Switchboard:
     async def _tell_verdicts(self, partner_id: UUID, verdicts: Tally) -> None:
         async with self._database.as_partner(partner_id) as connection:
             await routing.add_tally(connection, partner_id, verdicts, half_life_seconds=learning.HALF_LIFE_SECONDS)
+
+
+def account_of(row: ProviderAccount, standing: Standing = Standing.CLOSED) -> Account:
+    """An account as decisions see it."""
+    name = ids.encode("pac", row.id)
+    return Account(
+        id=row.id, name=name, provider=row.provider, priority=row.priority, fees=_fees(row), standing=standing
+    )
 
 
 def _fees(row: ProviderAccount) -> Fees | None:

@@ -16,7 +16,22 @@ class Equivalent:
 _SIGNED = "webhooks.signing"
 _NO_HEADER = "a header that is missing is no signature, no time and no id that anybody signed, whatever stands for it"
 
+_LEARNED = "gateway.routing.decisions._learned"
+_ZIPPED = (
+    "for account, belief, drawn, fee in zip(accounts, beliefs, learning.draws(payment, beliefs), fees, strict=True)"
+)
+_AS_LONG = "each list holds one of every account"
+
 EQUIVALENT = (
+    Equivalent(
+        "gateway.routing.breaker._opened",
+        "wait = min(WAIT * 2 ** min(trips, 10), WAIT_MAX)",
+        "wait = min(WAIT * 2 ** min(trips, 11), WAIT_MAX)",
+        because="either is more than the longest wait",
+    ),
+    Equivalent(_LEARNED, _ZIPPED, _ZIPPED.replace("strict=True", "strict=None"), because=_AS_LONG),
+    Equivalent(_LEARNED, _ZIPPED, _ZIPPED.replace("strict=True", "strict=False"), because=_AS_LONG),
+    Equivalent(_LEARNED, _ZIPPED, _ZIPPED.replace("strict=True", ""), because=_AS_LONG),
     Equivalent(
         "gateway.transactions.conclusions._compensated",
         'captured = (attempt.routing or {}).get("captured", False)',

@@ -103,6 +103,8 @@ class Runtime:
     """Set where the deliverer runs in this process; elsewhere it finds new events by itself."""
     notified: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a PSP's notification was stored by this process."""
+    replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while recorded decisions are read again."""
     _tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def places(self, currency: str) -> int:

@@ -213,11 +213,13 @@ def _judged(runtime: Runtime, change: Change) -> None:
     if attempt.operation is not AttemptOperation.CHARGE or attempt.number > 1 or attempt.state not in _VERDICTS:
         return
     approved = attempt.state is AttemptState.SUCCEEDED
+    # The brand as it was known before: some PSPs tell it of approvals only.
+    known = (attempt.routing or {}).get("payment", {})
     verdict = Tally(
         account_id=attempt.account_id,
         method=transaction.payment_method,
         currency=transaction.currency,
-        brand=transaction.card_brand or "",
+        brand=known.get("brand", ""),
         approved=float(approved),
         declined=float(not approved),
         as_of=transaction.updated_at,

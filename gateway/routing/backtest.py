@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -222,9 +222,11 @@ class _Segment:
         if one.approved is None:
             return
         sent.payments += 1
-        fee = float(would.fees.of(one.payment)) if would.fees else None
-        sent.fees = None if fee is None or sent.fees is None else sent.fees + fee
-        sent.squares += (fee or 0.0) ** 2
+        if would.fees is None or sent.fees is None:
+            sent.fees = None
+        else:
+            fee = float(would.fees.of(one.payment))
+            sent.fees, sent.squares = sent.fees + fee, sent.squares + fee**2
         self._judge(one)
 
     def _judge(self, one: Recorded) -> None:
@@ -244,9 +246,9 @@ class _Segment:
     def is_known(self) -> bool:
         return not self.too_little()
 
-    def approvals(self) -> _Spread:
-        spreads = (_spread(one.payments, one.payments, self.verdicts[target]) for target, one in self.sent.items())
-        return sum(spreads, _Spread())
+    def approvals(self) -> Iterator[_Spread]:
+        for target, one in self.sent.items():
+            yield _spread(one.payments, one.payments, self.verdicts[target])
 
     def costs(self) -> tuple[Decimal, _Spread] | None:
         """Observed, and to expect; None where an account has no fees."""
@@ -260,6 +262,10 @@ class _Segment:
                 return None
             expected += _spread(one.fees, one.squares, self.verdicts[target])
         return observed, expected
+
+
+def _together(spreads: Iterable[_Spread]) -> _Spread:
+    return sum(spreads, _Spread())
 
 
 def _spread(sizes: float, squares: float, own: _Verdicts) -> _Spread:
@@ -278,8 +284,8 @@ def _compared(found: Iterable[tuple[str, _Segment]]) -> Compared:
     segments = list(found)
     owns = [own for _, one in segments for own in one.verdicts.values()]
     judged = sum(own.count for own in owns)
-    known = judged > 0 and all(one.is_known for _, one in segments)
-    approvals = sum((one.approvals() for _, one in segments), _Spread()) if known else _Spread()
+    known = bool(segments) and all(one.is_known for _, one in segments)
+    approvals = _together(spread for _, one in segments for spread in one.approvals())
     return Compared(
         decisions=sum(one.decisions for _, one in segments),
         moved=sum(one.moves.total() for _, one in segments),
@@ -298,5 +304,4 @@ def _costs(segments: Iterable[tuple[str, _Segment]]) -> dict[str, Cost]:
 
 
 def _cost(costs: Sequence[tuple[Decimal, _Spread]]) -> Cost:
-    expected = sum((spread for _, spread in costs), _Spread())
-    return Cost(sum((observed for observed, _ in costs), Decimal(0)), expected.told())
+    return Cost(Decimal(sum(observed for observed, _ in costs)), _together(spread for _, spread in costs).told())

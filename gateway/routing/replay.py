@@ -23,7 +23,7 @@ from gateway.routing.rules import Payment, RuleSet
 
 DECISIONS_MAX = 100_000
 """Of one window, the oldest."""
-PAGE = 2_000
+PAGE = 500
 TURN = 50
 """Decisions from one turn of the others to the next."""
 
@@ -61,7 +61,7 @@ async def shadowed(database: Database, window: Window, version: int) -> tuple[Co
     counts: Counter[tuple[Segment, bool]] = Counter()
     reading = Reading()
     async for one in _decided(database, window, reading):
-        shadow = one.routing.get("shadow") or {}
+        shadow = one.routing.get("shadow", {})
         if shadow.get("version") == version:
             payment = _payment(one)
             counts[Segment(payment.method, payment.currency, payment.brand), shadow["agrees"]] += 1
@@ -69,15 +69,17 @@ async def shadowed(database: Database, window: Window, version: int) -> tuple[Co
 
 
 async def _decided(database: Database, window: Window, reading: Reading) -> AsyncIterator[Decided]:
-    after, before = ids.earliest(window.since), ids.earliest(window.until)
-    while reading.decisions < DECISIONS_MAX and not reading.complete:
+    after, before, read = ids.earliest(window.since), ids.earliest(window.until), 0
+    while read < DECISIONS_MAX and not reading.complete:
         async with database.as_partner(window.scope.partner_id) as connection:
             page = await routing_history.page(connection, window.scope, after=after, before=before, limit=PAGE)
         for one in page:
-            if reading.decisions % TURN == 0:
+            if read % TURN == 0:
                 await asyncio.sleep(0)
-            reading.decisions += 1
-            yield one
+            read += 1
+            if "way" in one.routing:
+                reading.decisions += 1
+                yield one
         reading.complete = len(page) < PAGE
         after = page[-1].id if page else after
 

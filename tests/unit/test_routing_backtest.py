@@ -155,16 +155,42 @@ def test_segments_are_judged_apart_and_added_up(fact: dict[str, Any]) -> None:
     assert (total.expected - total.low) * 160 == pytest.approx(sum(variances) ** 0.5)
 
 
+def test_what_a_draft_shares_among_accounts_is_added_up() -> None:
+    pair = (DEAR, CHEAP)
+    large: dict[str, Any] = {"amount": Decimal(40), "able": pair}
+    small: dict[str, Any] = {"amount": Decimal(20), "able": pair}
+    draft = rules.read(
+        [{"name": "large", "when": {"currency": ["EUR"], "amount": {"gte": "30"}}, "then": {"priority": ["adyen"]}}]
+    )
+    report = judged(
+        draft,
+        recorded(DEAR, True, 30, **large),
+        recorded(DEAR, False, 9, **small),
+        recorded(CHEAP, True, 29, **small),
+        recorded(CHEAP, False, 20, **large),
+    )
+    dear, cheap = 30.5 / 40, 29.5 / 50
+    foretold = report.total.foretold
+    assert foretold is not None
+    assert foretold.expected == pytest.approx((38 * dear + 50 * cheap) / 88)
+    variances = [38 * dear * (1 - dear) * (38 + 40) / 41, 50 * cheap * (1 - cheap) * (50 + 50) / 51]
+    assert (foretold.high - foretold.expected) * 88 == pytest.approx(1.96 * sum(variances) ** 0.5)
+    assert report.total.costs["EUR"].observed == Decimal("47.80")  # 30 × 1.40 + 29 × 0.20
+    assert report.total.costs["EUR"].foretold.expected == pytest.approx(38 * 0.80 * dear + 50 * 0.40 * cheap)
+
+
 def test_the_largest_segments_come_first_and_moves_by_number() -> None:
     able = [STRIPE, ADYEN, PAYPAL]
     report = judged(
         to("adyen"),
         recorded(STRIPE, True, 2, able=able, currency="CHF"),
+        recorded(STRIPE, True, 2, able=able, currency="AUD", brand="A"),
         recorded(STRIPE, True, 2, able=able, currency="AUD"),
         recorded(STRIPE, True, 3, able=able),
         recorded(PAYPAL, True, 4, able=able),
     )
-    assert [part.segment.currency for part in report.parts] == ["EUR", "AUD", "CHF"]
+    ordered = [(part.segment.currency, part.segment.brand) for part in report.parts]
+    assert ordered == [("EUR", None), ("AUD", None), ("AUD", "A"), ("CHF", None)]
     assert report.parts[0].moves == [Move(PAYPAL, ADYEN, 4), Move(STRIPE, ADYEN, 3)]
 
 

@@ -12,10 +12,10 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints
 from typing_extensions import TypedDict
 
-from db import audit, endpoints, ids, outbox
+from db import endpoints, ids, outbox
 from db.database import Connection
 from db.records import Delivery, DeliveryAttempt, Endpoint, PublishedEvent
-from gateway.api import fields, lists
+from gateway.api import acts, fields, lists
 from gateway.api.body import RequestModel
 from gateway.api.calls import Answer, Call
 from gateway.api.errors import Problem, invalid
@@ -328,15 +328,4 @@ async def _checked(call: Call, url: str) -> addresses.Target:
 async def _audit(
     connection: Connection, call: Call, action: str, endpoint_id: UUID, changes: Mapping[str, Any]
 ) -> None:
-    act = audit.Act(
-        actor=f"partner:{ids.encode('key', call.principal.key_id)}",
-        action=f"webhook_endpoint.{action}",
-        resource_type="webhook_endpoint",
-        resource_id=ids.encode("whe", endpoint_id),
-        partner_id=call.scope.partner_id,
-        ip_address=call.ip_address,
-        user_agent=call.user_agent,
-        request_id=call.request_id,
-        changes=changes,
-    )
-    await audit.append(connection, act)
+    await acts.record(connection, call, f"webhook_endpoint.{action}", ids.encode("whe", endpoint_id), changes)

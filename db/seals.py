@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db import endpoints, provider_accounts
+from db import customers, endpoints, payment_methods, provider_accounts
 from db.database import Connection
 from db.vault import Vault
 
@@ -15,6 +15,9 @@ async def versions_in_use(connection: Connection) -> list[tuple[int, str, int]]:
         " UNION ALL SELECT get_byte(secret, 0), 'webhook secret' FROM webhook_endpoints WHERE deleted_at IS NULL"
         " UNION ALL SELECT get_byte(previous_secret, 0), 'webhook secret' FROM webhook_endpoints"
         "  WHERE deleted_at IS NULL AND previous_secret_expires_at > now()"
+        " UNION ALL SELECT get_byte(personal, 0), 'customer' FROM customers WHERE deleted_at IS NULL"
+        " UNION ALL SELECT get_byte(tokens, 0), 'stored payment method' FROM stored_payment_methods"
+        "  WHERE deleted_at IS NULL"
         " UNION ALL SELECT pepper_id, 'API key' FROM api_keys"
         "  WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
         ") used GROUP BY version, what ORDER BY version, what"
@@ -34,4 +37,6 @@ async def reseal(connection: Connection, vault: Vault) -> int:
             sealed = vault.seal(vault.open(account.credentials, context), context)
             await provider_accounts.replace_credentials(connection, account.id, sealed)
             changed += 1
-    return changed + await endpoints.reseal(connection, vault)
+    for family in (endpoints, customers, payment_methods):
+        changed += await family.reseal(connection, vault)
+    return changed

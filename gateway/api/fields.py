@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, Field, StringConstraints, WithJsonSchema
 from pydantic.functional_validators import AfterValidator
 
+from providers import PROVIDERS
+
 AMOUNT = r"^(0|[1-9]\d{0,14})(\.\d{1,4})?$"
 _AMOUNT = re.compile(AMOUNT.removesuffix("$"), re.ASCII)
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
@@ -65,6 +67,13 @@ def _email(value: str) -> str:
     if not _EMAIL.fullmatch(value):
         raise ValueError("must be an e-mail address")
     return value
+
+
+def _known_providers(tokens: dict[str, str]) -> dict[str, str]:
+    unknown = sorted(set(tokens) - set(PROVIDERS))
+    if unknown:
+        raise ValueError(f"names a provider this gateway does not know; known are {', '.join(PROVIDERS)}")
+    return tokens
 
 
 def _web_address(value: str) -> str:
@@ -137,6 +146,10 @@ ReturnUrl = Annotated[
 ]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=4096), AfterValidator(_single_line)]
 """A PSP's token for an instrument."""
+Tokens = Annotated[dict[str, Token], Field(max_length=10), AfterValidator(_known_providers)]
+"""Provider → the token that is valid there."""
+PaymentMethodId = Annotated[str, StringConstraints(pattern=r"^pmt_[0-9a-z]{26}$")]
+CustomerId = Annotated[str, StringConstraints(pattern=r"^cus_[0-9a-z]{26}$")]
 Brand = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,29}$"), Field(examples=["visa"])]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$"), Field(examples=["DE"])]
 """ISO 3166 alpha-2."""

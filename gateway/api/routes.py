@@ -1,6 +1,7 @@
 """Every URL of the partner API, in one table: it routes the requests and writes /openapi.json.
 
-A new route is one row here (or in `routing_routes.py`) and one endpoint `async def name(call: Call) -> Answer`.
+A new route is one row here (or in `routing_routes.py`, `stored_routes.py`) and one endpoint
+`async def name(call: Call) -> Answer`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from gateway.api import ledger, lookups, refunds, transactions, webhooks
 from gateway.api.lists import Page, PageQuery
 from gateway.api.paths import Route
 from gateway.api.routing_routes import ROUTING
+from gateway.api.stored_routes import CUSTOMERS, PAYMENT_METHODS
 from gateway.transactions.explanation import ExplanationBody
 from gateway.transactions.representation import (
     LedgerEntryBody,
@@ -325,4 +327,13 @@ LOOK_UPS: tuple[Route, ...] = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*TRANSACTIONS, *REFUNDS, *WEBHOOKS, *ROUTING, *LEDGER, *LOOK_UPS)
+ROUTES: tuple[Route, ...] = (
+    *TRANSACTIONS,
+    *REFUNDS,
+    *PAYMENT_METHODS,
+    *CUSTOMERS,
+    *WEBHOOKS,
+    *ROUTING,
+    *LEDGER,
+    *LOOK_UPS,
+)

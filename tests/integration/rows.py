@@ -59,6 +59,8 @@ def _of_partner(partner_id: UUID) -> Iterator[Row]:
     yield "routing_rules", mine | version | {"id": ids.new(), "rules": [], "created_by": "ada", "created_at": NOW}
     acts = {"lane": "live", "activated_by": "ada", "activated_at": NOW}
     yield "routing_activations", mine | version | acts | {"id": ids.new()}
+    card = {"id": ids.new(), "livemode": False, "type": "card", "providers": ["stripe"], "tokens": "\\x00"}
+    yield "stored_payment_methods", mine | card
     for name in (_receivable(partner_id), "partner_payable"):
         yield "ledger_accounts", mine | {"currency": "USD", "name": name}
     key = {"livemode": False, "key": "key-00000001", "fingerprint": "\\x" + "00" * 32}

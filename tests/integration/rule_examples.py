@@ -97,7 +97,11 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "currencies_code_check": same(code="usd"),
         "currencies_decimal_places_check": same(code="XXA", decimal_places=5),
     },
-    "customers": {"customers_pkey": same(), "customers_partner_id_fkey": new(partner_id=NOWHERE)},
+    "customers": {
+        "customers_pkey": same(),
+        "customers_partner_id_fkey": new(partner_id=NOWHERE),
+        "customer_erased": update("deleted_at = now()"),
+    },
     "disputes": {
         "disputes_pkey": same(provider_dispute_id="x"),
         "disputes_partner_id_transaction_id_provider_dispute_id_key": new(),
@@ -217,6 +221,15 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "routing_tallies_partner_id_fkey": same(partner_id=NOWHERE),
         "routing_tallies_account_id_fkey": same(account_id=NOWHERE),
     },
+    "stored_payment_methods": {
+        "stored_payment_methods_pkey": same(),
+        "stored_payment_methods_exp_month_check": update("exp_month = 13"),
+        "stored_payment_methods_providers_check": update("providers = ARRAY[]::varchar[]"),
+        "stored_payment_methods_partner_id_customer_id_fkey": new(customer_id=NOWHERE),
+        "stored_payment_methods_partner_id_fkey": new(partner_id=NOWHERE),
+        "stored_payment_methods_type_fkey": new(type="barter"),
+        "tokens_erased": update("tokens = ''"),
+    },
     "transaction_events": _PARTITIONED
     | {
         "transaction_events_pkey": same(),
@@ -241,6 +254,9 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "transactions_currency_fkey": new(idempotency_key=None, currency="XXA"),
         "transactions_partner_id_customer_id_fkey": new(idempotency_key=None, customer_id=NOWHERE),
         "transactions_partner_id_fkey": new(partner_id=NOWHERE),
+        "transactions_partner_id_stored_payment_method_id_fkey": new(
+            idempotency_key=None, stored_payment_method_id=NOWHERE
+        ),
         "transactions_payment_method_fkey": new(idempotency_key=None, payment_method="barter"),
         "transactions_provider_account_id_fkey": new(idempotency_key=None, provider_account_id=NOWHERE),
         "guard": update("livemode = NOT livemode"),

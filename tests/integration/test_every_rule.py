@@ -185,6 +185,7 @@ SEEN: Mapping[str, Mapping[str, str]] = {
     "routing_activations": _OWN,
     "routing_rules": _OWN,
     "routing_tallies": _OWN,
+    "stored_payment_methods": _OWN,
     "transaction_events": _OWN,
     "transaction_events_other": _OWN,
     "transactions": _OWN | {"the worker": "b", "the worker for alice": "ab"},

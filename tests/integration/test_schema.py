@@ -19,6 +19,7 @@ from db import (
     audit,
     ids,
     partitions,
+    payment_methods,
     provider_calls,
     records,
     reviews,
@@ -99,6 +100,7 @@ async def test_enumerations_are_the_same_in_python_and_in_postgresql(owner: Owne
         ("ledger_entries", records.LedgerEntry),
         ("audit_logs", audit.AuditLog),
         ("events", records.PublishedEvent),
+        ("stored_payment_methods", payment_methods.StoredMethod),
     ],
 )
 async def test_every_field_of_a_record_is_a_column(owner: Owner, table: str, record: type) -> None:

@@ -144,8 +144,10 @@ class Transaction:
     refund_reserved: Decimal = Decimal(0)
     capture: CaptureMode
     payment_method: str
+    stored_payment_method_id: UUID | None = None
     card_brand: str | None = None
     card_last4: str | None = None
+    card_country: str | None = None
     provider: str | None = None
     provider_account_id: UUID | None = None
     provider_transaction_id: str | None = None
@@ -162,6 +164,7 @@ class Transaction:
     customer_email: str | None = None
     customer_name: str | None = None
     customer_phone: str | None = None
+    business_unit: str | None = None
     reference: str | None = None
     description: str | None = None
     statement_descriptor: str | None = None

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal, Self
-from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from db import ledger, outbox, provider_calls, refunds, search, transactions
+from db import ids, ledger, outbox, payment_methods, provider_calls, refunds, search, transactions
 from db.database import Connection
+from db.payment_methods import Instrument, Named
 from db.records import Attempt, CaptureMode, Transaction
 from gateway.api import amounts, fields, lists
 from gateway.api.answers import answered
 from gateway.api.body import QueryModel, RequestModel
 from gateway.api.calls import Answer, Call
-from gateway.api.errors import invalid
+from gateway.api.errors import Problem, invalid
 from gateway.api.lists import PageQuery
 from gateway.api.webhooks import delivery_body
 from gateway.transactions import charge, commands, explanation, followups, recovery, representation
@@ -29,13 +29,6 @@ LEDGER_MAX = 100
 """Entries that a transaction shows when expanded: two for each movement, and movements are few."""
 
 
-def _known_providers(tokens: dict[str, str]) -> dict[str, str]:
-    unknown = sorted(set(tokens) - set(PROVIDERS))
-    if unknown:
-        raise ValueError(f"names a provider this gateway does not know; known are {', '.join(PROVIDERS)}")
-    return tokens
-
-
 def _known_provider(name: str) -> str:
     if name not in PROVIDERS:
         raise ValueError(f"must be one of {', '.join(PROVIDERS)}")
@@ -45,19 +38,19 @@ def _known_provider(name: str) -> str:
 class PaymentMethod(RequestModel):
     """How the customer pays. Only tokens of PSPs, never card numbers."""
 
-    type: fields.PaymentMethodType
-    tokens: Annotated[dict[str, fields.Token], Field(max_length=10), AfterValidator(_known_providers)] | None = Field(
-        None, description="Provider → the token that is valid there."
-    )
+    type: fields.PaymentMethodType | None = Field(None, description="Required, except beside `id`.")
+    tokens: fields.Tokens | None = Field(None, description="Provider → the token that is valid there.")
     token: fields.Token | None = Field(None, description="Short form of `tokens` beside a forced `provider`.")
-    id: Annotated[str, StringConstraints(pattern=r"^pmt_[0-9a-z]{26}$")] | None = Field(
-        None, description="A stored payment method."
-    )
+    id: fields.PaymentMethodId | None = Field(None, description="A stored payment method.")
+    brand: fields.Brand | None = Field(None, description="What is known of the card, for routing.")
+    country: fields.Country | None = Field(None, description="Of the card's issuer, for routing.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if sum(given is not None for given in (self.tokens, self.token, self.id)) > 1:
             raise ValueError("give one of tokens, token and id")
+        if self.id is not None and (self.brand or self.country):
+            raise ValueError("brand and country of a stored payment method are stored with it")
         return self
 
 
@@ -67,7 +60,7 @@ class Customer(RequestModel):
     email: fields.Email | None = None
     name: fields.Name | None = None
     phone: fields.Phone | None = None
-    id: Annotated[str, StringConstraints(pattern=r"^cus_[0-9a-z]{26}$")] | None = None
+    id: fields.CustomerId | None = Field(default=None, description="A customer, who fills in what is not given here.")
 
 
 class CreateTransaction(RequestModel):
@@ -76,6 +69,7 @@ class CreateTransaction(RequestModel):
     payment_method: PaymentMethod
     capture: Literal["automatic", "manual"] = "automatic"
     customer: Customer | None = None
+    business_unit: fields.BusinessUnit | None = Field(None, description="A part of the partner's business.")
     reference: fields.Reference | None = Field(None, description="The partner's own order number.")
     description: fields.Description | None = None
     statement_descriptor: fields.StatementDescriptor | None = None
@@ -132,7 +126,15 @@ class ExpandQuery(QueryModel):
 async def create(call: Call) -> Answer:
     body: CreateTransaction = call.body
     amounts.check(call, body.amount, body.currency)
-    command = _command(body)
+    try:
+        named = await _named(call, body)
+    except Problem:
+        # A repeat is answered as before, even where what it names is gone since.
+        again = await call.runtime.carry_out(charge.answered_before(call.runtime, call.caller))
+        if again is None:
+            raise
+        return answered(again)
+    command = _command(body, named)
     return answered(await call.runtime.carry_out(charge.charge(call.runtime, call.caller, command)))
 
 
@@ -186,16 +188,56 @@ async def list_events(call: Call) -> Answer:
     return lists.whole([representation.transaction_event_body(event) for event in events])
 
 
-def _command(body: CreateTransaction) -> commands.Charge:
-    given = body.customer or Customer()
+async def _named(call: Call, body: CreateTransaction) -> Named:
+    """What the request names by id, in one read; nothing is read where it names nothing."""
+    method, customer = body.payment_method, body.customer or Customer()
+    if method.id is None and customer.id is None:
+        return Named()
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        found = await payment_methods.named(
+            connection,
+            call.scope,
+            method_id=None if method.id is None else ids.decode("pmt", method.id),
+            customer_id=None if customer.id is None else ids.decode("cus", customer.id),
+            vault=call.runtime.vault,
+        )
+    if wrong := list(_mismatches(method, customer, found)):
+        raise Problem("invalid_request", errors=wrong)
+    return found
+
+
+def _mismatches(method: PaymentMethod, customer: Customer, found: Named) -> Iterator[tuple[str, str]]:
+    stored = found.instrument
+    if method.id is not None and stored is None:
+        yield "payment_method.id", "is not a stored payment method of this account"
+    if stored is not None and method.type not in {None, stored.type}:
+        yield "payment_method.type", "is not the type of this stored payment method"
+    if customer.id is not None and found.customer_id is None:
+        yield "customer.id", "is not a customer of this account"
+    elif stored is not None and stored.owner_id not in {None, found.customer_id}:
+        yield "payment_method.id", "belongs to another customer"
+
+
+def _command(body: CreateTransaction, named: Named) -> commands.Charge:
+    given, known = body.customer or Customer(), named.personal
+    instrument = named.instrument or _given(body)
     return commands.Charge(
         amount=body.amount,
         currency=body.currency,
-        method=body.payment_method.type,
-        tokens=_tokens(body),
+        method=instrument.type,
+        tokens=instrument.tokens,
+        stored_payment_method_id=instrument.id,
+        brand=instrument.brand,
+        country=instrument.country,
         provider=body.provider,
         capture=CaptureMode(body.capture),
-        customer=commands.Customer(id=_customer_id(given), email=given.email, name=given.name, phone=given.phone),
+        customer=commands.Customer(
+            id=named.customer_id,
+            email=given.email or known.email,
+            name=given.name or known.name,
+            phone=given.phone or known.phone,
+        ),
+        business_unit=body.business_unit,
         reference=body.reference,
         description=body.description,
         statement_descriptor=body.statement_descriptor,
@@ -204,10 +246,15 @@ def _command(body: CreateTransaction) -> commands.Charge:
     )
 
 
+def _given(body: CreateTransaction) -> Instrument:
+    method = body.payment_method
+    if method.type is None:
+        raise invalid("payment_method.type", "is required")
+    return Instrument(type=method.type, tokens=_tokens(body), brand=method.brand, country=method.country)
+
+
 def _tokens(body: CreateTransaction) -> dict[str, str]:
     method = body.payment_method
-    if method.id is not None:
-        raise invalid("payment_method.id", "is not a stored payment method of this account")
     if method.token is not None:
         if body.provider is None:
             raise invalid("provider", "is required beside payment_method.token: a token is valid at one provider only")
@@ -215,12 +262,6 @@ def _tokens(body: CreateTransaction) -> dict[str, str]:
     if method.type == "card" and not method.tokens and body.provider is None:
         raise invalid("payment_method.tokens", "is required for a card")
     return method.tokens or {}
-
-
-def _customer_id(customer: Customer) -> UUID | None:
-    if customer.id is None:
-        return None
-    raise invalid("customer.id", "is not a customer of this account")
 
 
 async def _found(connection: Connection, call: Call) -> Transaction:

@@ -63,7 +63,7 @@ async def charge(runtime: Runtime, caller: Caller, command: Charge) -> Answered:
         plan = await _planned(runtime, caller, command)
     except NoEligibleProvider:
         # A repeat is answered as before, even where the account it went to is gone since.
-        if (again := await _answered_before(runtime, caller)) is not None:
+        if (again := await answered_before(runtime, caller)) is not None:
             return again
         raise
     snapshot = _opened(runtime, caller, command, plan)
@@ -71,7 +71,7 @@ async def charge(runtime: Runtime, caller: Caller, command: Charge) -> Answered:
     try:
         begun = await _begin(runtime, caller, snapshot, changes.opened(snapshot, lines, at=runtime.clock()))
     except journal.KeyTaken:
-        again = await _answered_before(runtime, caller)
+        again = await answered_before(runtime, caller)
         if again is None:  # who held the key has just given it back: nothing was sent
             raise idempotency.InProgress(1) from None
         return again
@@ -234,7 +234,8 @@ async def _concluded(runtime: Runtime, caller: Caller, begun: Snapshot, outcome:
     return answered if recorded.answer is not None else await idempotency.lasting(runtime, caller, answered)
 
 
-async def _answered_before(runtime: Runtime, caller: Caller) -> Answered | None:
+async def answered_before(runtime: Runtime, caller: Caller) -> Answered | None:
+    """What the caller's key led to before; None where it is free."""
     async with runtime.database.as_partner(caller.scope.partner_id) as connection:
         before = await idempotency.earlier(connection, caller)
         if before is None:
@@ -300,12 +301,16 @@ def _transaction(caller: Caller, command: Charge, plan: _Plan, at: datetime) -> 
         currency=command.currency,
         capture=command.capture,
         payment_method=command.method,
+        stored_payment_method_id=command.stored_payment_method_id,
+        card_brand=command.brand,
+        card_country=command.country,
         provider=plan.first.account.provider,
         provider_account_id=plan.first.account.id,
         customer_id=command.customer.id,
         customer_email=command.customer.email,
         customer_name=command.customer.name,
         customer_phone=command.customer.phone,
+        business_unit=command.business_unit,
         reference=command.reference,
         description=command.description,
         statement_descriptor=command.statement_descriptor,

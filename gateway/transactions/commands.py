@@ -45,12 +45,15 @@ class Charge:
     currency: str
     method: str
     tokens: Mapping[str, str] = field(default_factory=dict)
-    provider: str | None = None
+    stored_payment_method_id: UUID | None = None
+    """Where the tokens were stored under an id."""
     brand: str | None = None
     country: str | None = None
-    business_unit: str | None = None
+    """The issuer's, ISO 3166 alpha-2."""
+    provider: str | None = None
     capture: CaptureMode = CaptureMode.AUTOMATIC
     customer: Customer = Customer()
+    business_unit: str | None = None
     reference: str | None = None
     description: str | None = None
     statement_descriptor: str | None = None

@@ -339,7 +339,7 @@ def _identified(transaction: Transaction, outcome: Approved | Declined, status: 
         transaction,
         status=states.advance(transaction.status, status),
         provider_transaction_id=outcome.provider_id or transaction.provider_transaction_id,
-        card_brand=card.brand if card else transaction.card_brand,
+        card_brand=(card and card.brand) or transaction.card_brand,
         card_last4=card.last4 if card else transaction.card_last4,
     )
 

@@ -29,28 +29,11 @@ from db.records import (
 MoneyMoved = Literal["no", "yes", "unknown"]
 
 EVENT_TYPES: tuple[str, ...] = (
-    *(
-        f"transaction.{name}"
-        for name in (
-            "created",
-            "processing",
-            "requires_action",
-            "authorized",
-            "completed",
-            "failed",
-            "cancelled",
-            "partially_refunded",
-            "refunded",
-            "needs_review",
-            "duplicate_compensated",
-        )
-    ),
-    "refund.created",
-    "refund.completed",
-    "refund.failed",
-    "dispute.opened",
-    "dispute.won",
-    "dispute.lost",
+    *(f"transaction.{name}" for name in ("created", "processing", "requires_action", "authorized", "completed")),
+    *(f"transaction.{name}" for name in ("failed", "cancelled", "partially_refunded", "refunded", "needs_review")),
+    "transaction.duplicate_compensated",
+    *(f"refund.{name}" for name in ("created", "completed", "failed")),
+    *(f"dispute.{name}" for name in ("opened", "won", "lost")),
     "endpoint.disabled",
     "ping",
 )
@@ -71,9 +54,11 @@ class NextAction(TypedDict):
 
 
 class PaymentMethodBody(TypedDict):
+    id: str | None
     type: str
     brand: str | None
     last4: str | None
+    country: str | None
 
 
 class CustomerBody(TypedDict):
@@ -177,6 +162,7 @@ class TransactionBody(TypedDict):
     next_action: NextAction | None
     attempts: list[AttemptBody]
     customer: CustomerBody
+    business_unit: str | None
     reference: str | None
     description: str | None
     statement_descriptor: str | None
@@ -210,9 +196,11 @@ def transaction_body(transaction: Transaction, attempts: Sequence[Attempt], *, p
         "needs_review": transaction.needs_review,
         "next_check_at": time(transaction.next_check_at),
         "payment_method": {
+            "id": _id("pmt", transaction.stored_payment_method_id),
             "type": transaction.payment_method,
             "brand": transaction.card_brand,
             "last4": transaction.card_last4,
+            "country": transaction.card_country,
         },
         "provider": transaction.provider,
         "provider_transaction_id": transaction.provider_transaction_id,
@@ -225,6 +213,7 @@ def transaction_body(transaction: Transaction, attempts: Sequence[Attempt], *, p
             "name": transaction.customer_name,
             "phone": transaction.customer_phone,
         },
+        "business_unit": transaction.business_unit,
         "reference": transaction.reference,
         "description": transaction.description,
         "statement_descriptor": transaction.statement_descriptor,

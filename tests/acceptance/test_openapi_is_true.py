@@ -65,10 +65,15 @@ async def things(shared_house: House, customer: Partner) -> dict[str, str]:
     refund = (await customer.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "1.00"})).json()
     await shared_house.receiver.event("refund.completed", refund["id"])
     rules = (await customer.post("/v1/routing-rules", {"rules": [{"name": "all", "then": {"adaptive": []}}]})).json()
+    payer = (await customer.post("/v1/customers", {"name": "Ada"})).json()
+    method = {"type": "card", "tokens": {"stripe": "pm_card_visa"}, "customer": payer["id"]}
+    stored = (await customer.post("/v1/payment-methods", method)).json()
     deliveries = (await customer.get(f"/v1/webhook-endpoints/{endpoint['id']}/deliveries")).json()["data"]
     return {
         "/v1/transactions": sale["id"],
         "/v1/refunds": refund["id"],
+        "/v1/payment-methods": stored["id"],
+        "/v1/customers": payer["id"],
         "/v1/webhook-endpoints": endpoint["id"],
         "/v1/webhook-deliveries": deliveries[0]["id"],
         "/v1/routing-rules": rules["id"],

@@ -24,6 +24,11 @@ PREFIXES = {
     "/v1/routing-rules": "rul",
 }
 """What the {id} of a path names."""
+SALE: Json = {
+    "amount": "19.99",
+    "currency": "USD",
+    "payment_method": {"type": "card", "tokens": {"stripe": "pm_card_visa"}},
+}
 
 
 def unheard_of(prefix: str) -> str:
@@ -45,7 +50,11 @@ async def bob(shared_house: House) -> Partner:
 async def things(shared_house: House, alice: Partner) -> dict[str, str]:
     """One of everything of Alice's, by the prefix of its id."""
     endpoint = await shared_house.subscribed(alice)
-    sale = (await alice.charge(reference="secret-order", metadata={"secret": "yes"})).json()
+    customer = (await alice.post("/v1/customers", {"email": "secret@example.com", "reference": "secret"})).json()
+    stored = {"type": "card", "tokens": {"stripe": "pm_card_visa"}, "customer": customer["id"]}
+    method = (await alice.post("/v1/payment-methods", stored)).json()
+    card = {"id": method["id"]}
+    sale = (await alice.charge(reference="secret-order", metadata={"secret": "yes"}, payment_method=card)).json()
     refund = (await alice.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "1.00"})).json()
     await alice.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "1.00"})
     rules = (await alice.post("/v1/routing-rules", {"rules": [{"name": "secret", "then": {"adaptive": []}}]})).json()
@@ -62,6 +71,8 @@ async def things(shared_house: House, alice: Partner) -> dict[str, str]:
         "whd": rows[0]["id"],
         "evt": rows[0]["event_id"],
         "rul": rules["id"],
+        "cus": customer["id"],
+        "pmt": method["id"],
     }
 
 
@@ -110,6 +121,8 @@ async def everything_of(partner: Partner, things: dict[str, str]) -> list[Any]:
         f"/v1/webhook-endpoints/{things['whe']}",
         f"/v1/webhook-deliveries/{things['whd']}",
         f"/v1/routing-rules/{things['rul']}",
+        f"/v1/customers/{things['cus']}",
+        f"/v1/payment-methods/{things['pmt']}",
     )
     return [(await partner.client.get(path)).json() for path in paths]
 
@@ -131,6 +144,10 @@ async def test_what_is_no_id_is_not_found_either(alice: Partner, things: dict[st
 @pytest.mark.parametrize(
     "path",
     ["/v1/transactions", "/v1/refunds", "/v1/webhook-endpoints", "/v1/ledger-entries", "/v1/routing-rules"],
+    [
+        *("/v1/transactions", "/v1/refunds", "/v1/webhook-endpoints", "/v1/ledger-entries"),
+        *("/v1/customers", "/v1/payment-methods"),
+    ],
 )
 async def test_lists_hold_only_ones_own(
     shared_house: House, alice: Partner, bob: Partner, things: dict[str, str], path: str
@@ -150,8 +167,36 @@ async def test_no_filter_reaches_another_partner(alice: Partner, bob: Partner, t
     ):
         assert await listed(alice, **query)
         assert await listed(bob, **query) == []
-    assert await listed(alice, "/v1/ledger-entries", transaction=sale["id"])
-    assert await listed(bob, "/v1/ledger-entries", transaction=sale["id"]) == []
+    for path, query in (
+        ("/v1/ledger-entries", {"transaction": sale["id"]}),
+        ("/v1/customers", {"email": "secret@example.com"}),
+        ("/v1/customers", {"reference": "secret"}),
+        ("/v1/payment-methods", {"customer": things["cus"]}),
+    ):
+        assert await listed(alice, path, **query)
+        assert await listed(bob, path, **query) == []
+
+
+async def test_what_another_partner_stored_cannot_be_paid_with(
+    shared_house: House, alice: Partner, bob: Partner, things: dict[str, str]
+) -> None:
+    live = await shared_house.key_of(alice.id, livemode=True)
+    for stranger in (bob, live):
+        for member, prefix in (("payment_method", "pmt"), ("customer", "cus")):
+            problems = [
+                refused(
+                    await stranger.post("/v1/transactions", SALE | {member: {"id": one}}),
+                    422,
+                    "invalid_request",
+                    f"{member}.id",
+                )
+                for one in (things[prefix], unheard_of(prefix))
+            ]
+            for problem in problems:
+                problem.pop("request_id")
+            assert problems[0] == problems[1]
+        stored = {"type": "card", "tokens": {"stripe": "pm_card_visa"}, "customer": things["cus"]}
+        refused(await stranger.post("/v1/payment-methods", stored), 422, "invalid_request", "customer")
 
 
 async def test_the_balance_is_ones_own(alice: Partner, bob: Partner, things: dict[str, str]) -> None:

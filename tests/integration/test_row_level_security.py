@@ -39,7 +39,10 @@ async def busy(shared_house: House) -> tuple[House, UUID, UUID]:
     partners = [await shared_house.partner() for _ in range(2)]
     for partner in partners:
         await shared_house.subscribed(partner)
-        sale = (await partner.charge()).json()
+        customer = (await partner.post("/v1/customers", {"email": "ada@example.com"})).json()
+        stored = {"type": "card", "tokens": {"stripe": "pm_card_visa"}, "customer": customer["id"]}
+        method = (await partner.post("/v1/payment-methods", stored)).json()
+        sale = (await partner.charge(payment_method={"id": method["id"]})).json()
         refund = (await partner.post(f"/v1/transactions/{sale['id']}/refunds")).json()
         await shared_house.receiver.event("refund.completed", refund["id"])
         await shared_house.desk.add_account(
@@ -163,6 +166,7 @@ async def test_a_partner_sees_its_own_rows_in_every_table_and_no_others(busy: tu
                 seen.add(table)
         assert [row["id"] for row in await app.fetch("SELECT id FROM partners")] == [alice]
     assert {"transactions", "attempts", "refunds", "events", "ledger_entries", "webhook_endpoints"} <= seen
+    assert {"customers", "stored_payment_methods"} <= seen
 
 
 async def test_a_partner_changes_and_deletes_no_row_of_another(busy: tuple[House, UUID, UUID]) -> None:
@@ -216,6 +220,9 @@ async def test_no_row_is_inserted_for_another_partner(busy: tuple[House, UUID, U
         ("webhook_deliveries", "endpoint_id", "webhook_endpoints"),
         ("webhook_deliveries", "event_id", "events"),
         ("transaction_events", "transaction_id", "transactions"),
+        ("transactions", "customer_id", "customers"),
+        ("transactions", "stored_payment_method_id", "stored_payment_methods"),
+        ("stored_payment_methods", "customer_id", "customers"),
     ],
 )
 async def test_no_row_is_linked_to_another_partners(

@@ -91,6 +91,11 @@ def test_an_approved_sale_is_completed_and_posted() -> None:
     assert not change.release
 
 
+def test_the_psps_word_on_the_brand_replaces_the_partners_where_it_has_one() -> None:
+    for told, brand in ((Card(brand="amex", last4="0005"), "amex"), (Card(last4="0005"), "visa"), (None, "visa")):
+        assert conclude(a_charge(card_brand="visa"), replace(APPROVED, card=told)).transaction.card_brand == brand
+
+
 def test_a_mere_authorization_moves_no_money() -> None:
     change = conclude(a_charge(), AUTHORIZED)
     assert change.transaction.status == "authorized"

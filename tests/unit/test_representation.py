@@ -92,8 +92,10 @@ def shown(prefix: str, value: UUID) -> str:
 def test_a_transaction_is_shown_whole() -> None:
     transaction = a_transaction(
         status=TransactionStatus.FAILED,
+        stored_payment_method_id=ids.new(),
         card_brand="visa",
         card_last4="4242",
+        card_country="DE",
         provider_transaction_id="pi_1",
         error_code="card_declined",
         error_message="No.",
@@ -107,6 +109,7 @@ def test_a_transaction_is_shown_whole() -> None:
         customer_email="ada@example.com",
         customer_name="Ada",
         customer_phone="+44",
+        business_unit="eu-shop",
         reference="order-1",
         description="Two lines",
         statement_descriptor="SHOP",
@@ -117,6 +120,7 @@ def test_a_transaction_is_shown_whole() -> None:
     )
     attempt = an_attempt(transaction, outcome={"outcome": "declined", "provider_code": "43"}, finished_at=AT)
     assert transaction.customer_id is not None
+    assert transaction.stored_payment_method_id is not None
     assert representation.transaction_body(transaction, (attempt,), places=2) == {
         "id": shown("txn", transaction.id),
         "object": "transaction",
@@ -132,7 +136,13 @@ def test_a_transaction_is_shown_whole() -> None:
         "money_moved": "no",
         "needs_review": True,
         "next_check_at": SHOWN_AT,
-        "payment_method": {"type": "card", "brand": "visa", "last4": "4242"},
+        "payment_method": {
+            "id": shown("pmt", transaction.stored_payment_method_id),
+            "type": "card",
+            "brand": "visa",
+            "last4": "4242",
+            "country": "DE",
+        },
         "provider": "stripe",
         "provider_transaction_id": "pi_1",
         "failure": FAILURE,
@@ -144,6 +154,7 @@ def test_a_transaction_is_shown_whole() -> None:
             "name": "Ada",
             "phone": "+44",
         },
+        "business_unit": "eu-shop",
         "reference": "order-1",
         "description": "Two lines",
         "statement_descriptor": "SHOP",

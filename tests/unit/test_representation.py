@@ -181,8 +181,9 @@ def test_what_is_not_there_is_shown_as_null() -> None:
     absent = {name for name, value in body.items() if value is None}
     assert absent == {
         *("next_check_at", "provider_transaction_id", "failure", "next_action", "reference", "description"),
-        *("statement_descriptor", "return_url", "processed_at", "failed_at"),
+        *("business_unit", "statement_descriptor", "return_url", "processed_at", "failed_at"),
     }
+    assert body["payment_method"] == {"id": None, "type": "card", "brand": None, "last4": None, "country": None}
     assert body["customer"] == {"id": None, "email": None, "name": None, "phone": None}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from db.payment_methods import Named, StoredMethod
 from db.records import Scope
 from db.vault import CannotOpen, Vault
 from gateway.partners import Desk
+from tests.acceptance.steps import until
 
 ADA = Personal(email="Ada@Example.com", name="Ada", phone="+44 1")
 OLD, NEW = os.urandom(32), os.urandom(32)
@@ -117,6 +119,35 @@ async def test_it_moves_to_a_new_key_and_the_old_one_may_go(shop: Shop) -> None:
     named = await shop.named(new, method)
     assert named.instrument is not None
     assert (named.instrument.tokens, named.customer_id, named.personal) == (TOKENS, customer.id, ADA)
+
+
+async def test_what_is_stored_while_its_customer_is_erased_is_erased_with_them(
+    shop: Shop, owner: asyncpg.Connection[asyncpg.Record]
+) -> None:
+    vault = Vault({1: OLD})
+    customer = await shop.customer(vault)
+
+    async def erase() -> None:
+        async with shop.app.as_partner(shop.scope.partner_id) as connection:
+            assert await customers.erase(connection, shop.scope, customer.id)
+            await payment_methods.erase_of_customer(connection, shop.scope, customer.id)
+
+    async def waiting() -> bool:
+        return bool(
+            await owner.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+
+    async with shop.app.as_partner(shop.scope.partner_id) as connection:
+        assert await customers.keep(connection, shop.scope, customer.id)
+        erasing = asyncio.create_task(erase())
+        await until(waiting, lambda waits: waits or erasing.done())
+        method = await payment_methods.create(
+            connection, shop.scope, ids.new(), tokens=TOKENS, vault=vault, customer_id=customer.id, type="card"
+        )
+    await erasing
+    assert (await shop.named(vault, method)).instrument is None
 
 
 async def test_two_partners_hashes_of_one_address_differ(shop: Shop, owner: asyncpg.Connection[asyncpg.Record]) -> None:

@@ -15,6 +15,7 @@ _DELIVERY = "tests/integration/test_delivery.py"
 _REFUNDS = "tests/acceptance/test_refunds_never_exceed_what_was_captured.py"
 _UNCONFIRMED = "tests/acceptance/test_nothing_unconfirmed_is_called_failed.py"
 _ONCE = "tests/acceptance/test_a_key_executes_once.py"
+_SEALED = "tests/integration/test_what_is_sealed_of_customers.py"
 
 BUGS = (
     # ── Locks and leases ──
@@ -244,5 +245,30 @@ BUGS = (
         tests=(
             "tests/acceptance/test_keys_and_limits.py::test_a_revoked_key_is_refused_and_the_partners_other_key_is_not",
         ),
+    ),
+    # ── What partners store of their customers ──
+    Bug(
+        name="a payment method is stored while its customer is erased",
+        breaks="S1: tokens of a customer who was erased stay, and can be paid with",
+        file="db/customers.py",
+        text='"FOR SHARE"',
+        becomes='""',
+        tests=(f"{_SEALED}::test_what_is_stored_while_its_customer_is_erased_is_erased_with_them",),
+    ),
+    Bug(
+        name="tokens are sealed for any row",
+        breaks="S1: a token that is copied to another partner's row opens there",
+        file="db/payment_methods.py",
+        text='return f"stored_payment_methods.tokens/{partner_id}/{method_id}"',
+        becomes='return "stored_payment_methods.tokens"',
+        tests=(f"{_SEALED}::test_what_is_copied_to_another_row_does_not_open",),
+    ),
+    Bug(
+        name="a payment method of the test mode pays in live mode",
+        breaks="T1: the other mode's things can be used",
+        file="db/payment_methods.py",
+        text='"  AND m.livemode = $2 AND m.deleted_at IS NULL"',
+        becomes='"  AND m.deleted_at IS NULL"',
+        tests=("tests/acceptance/test_partners_are_apart.py::test_what_another_partner_stored_cannot_be_paid_with",),
     ),
 )

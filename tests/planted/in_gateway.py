@@ -15,6 +15,7 @@ _JOURNALLED = "tests/integration/test_journal.py"
 _CONCLUSIONS = "tests/unit/test_conclusions.py"
 _CHANGES = "tests/unit/test_changes.py"
 _SHOWN = "tests/unit/test_representation.py"
+_STORED = "tests/acceptance/test_a_stored_method_pays_everywhere.py"
 
 BUGS = (
     # ── What is sent, and under which key ──
@@ -331,5 +332,22 @@ BUGS = (
         text='WHERE partner_id = $1 AND id = $2 AND livemode = $3",',
         becomes='WHERE partner_id = $1 AND id = $2 AND $3::boolean IS NOT NULL",',
         tests=(f"{_APART}::test_another_partners_thing_looks_exactly_like_none_on_every_route",),
+    ),
+    # ── What a charge names by id ──
+    Bug(
+        name="a repeat is refused once its payment method was deleted",
+        breaks="A2: the same key is answered differently",
+        file="gateway/api/transactions.py",
+        text="        if again is None:\n            raise",
+        becomes="        if again is None or again:\n            raise",
+        tests=(f"{_STORED}::test_once_deleted_it_pays_no_more_and_what_it_paid_goes_on",),
+    ),
+    Bug(
+        name="one customer's payment method pays for another",
+        breaks="T1: what was stored for one is charged for another",
+        file="gateway/api/transactions.py",
+        text="stored.owner_id not in {None, found.customer_id}",
+        becomes="stored.owner_id not in {None, stored.owner_id}",
+        tests=(f"{_STORED}::test_it_pays_for_its_own_customer_only",),
     ),
 )

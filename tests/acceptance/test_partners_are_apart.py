@@ -143,10 +143,9 @@ async def test_what_is_no_id_is_not_found_either(alice: Partner, things: dict[st
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/transactions", "/v1/refunds", "/v1/webhook-endpoints", "/v1/ledger-entries", "/v1/routing-rules"],
     [
         *("/v1/transactions", "/v1/refunds", "/v1/webhook-endpoints", "/v1/ledger-entries"),
-        *("/v1/customers", "/v1/payment-methods"),
+        *("/v1/customers", "/v1/payment-methods", "/v1/routing-rules"),
     ],
 )
 async def test_lists_hold_only_ones_own(

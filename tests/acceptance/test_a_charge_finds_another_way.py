@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from decimal import Decimal
 
 import httpx
 import pytest
@@ -97,6 +98,14 @@ async def test_what_could_not_be_sent_goes_on_at_the_next_provider(shared_house:
         "payment_completed",
     ]
     assert events[2]["data"]["to"] == {"attempt": shown["attempts"][1]["id"], "provider": "adyen"}
+
+
+@pytest.mark.usefixtures("stripe_away")
+async def test_what_is_dear_is_dear_at_the_next_provider_too(shared_house: House, partner: Partner) -> None:
+    await shared_house.desk.review_above(partner.id, {"USD": Decimal(10)})
+    await pay(partner)
+    bounds = await shared_house.owner.fetch("SELECT review_after FROM attempts WHERE partner_id = $1", partner.id)
+    assert [row["review_after"] for row in bounds] == [timedelta(hours=1)] * 2
 
 
 async def test_the_explanation_says_why(partner: Partner, stripe_away: str) -> None:

@@ -9,7 +9,7 @@ _ANOTHER_WAY = "tests/acceptance/test_a_charge_finds_another_way.py"
 BUGS = (
     Bug(
         name="a charge goes on at another provider after a hard decline",
-        breaks="a stolen card is tried at every provider",
+        breaks="L1: a stolen card is tried at every provider",
         file="gateway/routing/decisions.py",
         text="            return outcome.may_fail_over",
         becomes="            return True",
@@ -27,7 +27,7 @@ BUGS = (
     ),
     Bug(
         name="a token is tried at another account of its provider",
-        breaks="a payment that may be tried again is refused for good",
+        breaks="L1: a payment that may be tried again is refused for good",
         file="gateway/transactions/charge.py",
         text="    spent = {attempt.provider for attempt in begun.attempts} & plan.payment.tokens",
         becomes="    spent: set[str] = set()",
@@ -59,7 +59,7 @@ BUGS = (
     ),
     Bug(
         name="a decline counts as an outage",
-        breaks="a wave of bad cards takes a provider away from everybody",
+        breaks="L1: a wave of bad cards takes a provider away from everybody",
         file="gateway/routing/breaker.py",
         text="    return isinstance(outcome, NotSent | Unknown) or seconds > SLOW_SECONDS",
         becomes='    return type(outcome).__name__ in {"NotSent", "Unknown", "Declined"} or seconds > SLOW_SECONDS',

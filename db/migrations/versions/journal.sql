@@ -88,7 +88,7 @@ BEGIN
                 (excluded.state, excluded.reason, excluded.amount_withdrawn, excluded.updated_at);
     END IF;
     -- Of a transaction of high value an unknown outcome is for people after an hour.
-    IF step->'attempts'->0 ? 'resend_seconds' THEN
+    IF step->'attempts' @? '$[*].resend_seconds' THEN
         SELECT interval '1 hour' INTO high_value FROM partners WHERE id = partner
             AND (review_above->>(step->'transaction'->>'currency'))::numeric
                 <= (step->'transaction'->>'amount')::numeric;

@@ -37,6 +37,8 @@ LEASE_SECONDS = 30
 SHUTDOWN_SECONDS = 8
 STOP_SECONDS = 40.0
 """What a process told to stop may take in all: requests under way, deliveries, its database connections."""
+AT_WORK_SECONDS = 900.0
+"""Bound on a process being at work: several starts, for other faults may cut one short, each on a busy machine."""
 POLL_SECONDS = 0.05
 
 
@@ -78,7 +80,7 @@ class Kept:
 
     async def at_work(self) -> Process:
         """Its process, once it has begun to work. Raises `TimeoutError`."""
-        async with asyncio.timeout(START_SECONDS):
+        async with asyncio.timeout(AT_WORK_SECONDS):
             while not (self._process and self._process.popen.poll() is None and self._has_begun()):  # noqa: ASYNC110 - another process
                 await asyncio.sleep(POLL_SECONDS)
         return self._process

@@ -13,7 +13,7 @@ import pytest
 from tests.soak.__main__ import Diary
 from tests.soak.campaign import Campaign
 
-SMOKE = Campaign(transactions=150, kills=6, seed=9, hurried=True)
+SMOKE = Campaign(transactions=120, kills=4, seed=9, hurried=True)
 
 
 async def test_after_faults_and_a_drain_four_books_agree(tmp_path_factory: pytest.TempPathFactory) -> None:

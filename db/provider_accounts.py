@@ -71,14 +71,14 @@ async def all_accounts(connection: Connection, partner_id: UUID | None = None) -
     return [shapes.read(ProviderAccount, row) for row in rows]
 
 
-async def open_to(connection: Connection, scope: Scope) -> set[UUID]:
+async def open_to(connection: Connection, scope: Scope) -> dict[UUID, ProviderAccount]:
     """The accounts that a partner may use in a mode: its own and the platform's, disabled ones too."""
     rows = await connection.fetch(
-        "SELECT id FROM provider_accounts WHERE livemode = $2 AND (partner_id = $1 OR partner_id IS NULL)",
+        f"SELECT {_COLUMNS} FROM provider_accounts WHERE livemode = $2 AND (partner_id = $1 OR partner_id IS NULL)",
         scope.partner_id,
         scope.livemode,
     )
-    return {row["id"] for row in rows}
+    return {row["id"]: shapes.read(ProviderAccount, row) for row in rows}
 
 
 async def move(connection: Connection, account_id: UUID, base_url: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 from uuid import UUID
 
@@ -15,13 +16,15 @@ from db.database import Connection
 from db.records import Scope
 from db.routing_records import RoutingLane
 from db.routing_rules import RulesVersion
-from gateway.api import body, rule_documents
+from gateway.api import body, routing_backtest, rule_documents
 from gateway.api.errors import Problem
+from gateway.api.routing_backtest import DAYS, DAYS_MAX, BacktestSegment
 from gateway.api.routing_rules import rules_body, state_body
 from gateway.api.rule_documents import CreateRoutingRules
 from gateway.cli_terminal import IdType, desk, json_option, mode_option, show, waiting
 from gateway.partners import NotFound
-from gateway.routing import rulebook
+from gateway.routing import replay, rulebook, rules
+from gateway.routing.replay import Window
 from gateway.routing.rulebook import Author, State
 
 LIST_MAX = 1_000
@@ -73,15 +76,36 @@ async def create_rules(*, file: IO[bytes], partner: UUID, mode: str, as_json: bo
     It decides nothing until it is activated.
     """
     with _mistakes_told():
-        given = body.parse(file.read())
-        body.inspect(given, CreateRoutingRules.names_max)
-        asked = body.validate(CreateRoutingRules, given)
+        asked = _asked(file)
         async with _book(partner, mode) as (connection, author):
             known = await currencies.all_currencies(connection)
             accounts = await provider_accounts.open_to(connection, author.scope)
             document = rule_documents.document(asked, known, accounts)
             made = await rulebook.write(connection, author, document, asked.description)
     _show(made, as_json=as_json)
+
+
+@commands.command(name="backtest")
+@click.argument("file", type=click.File("rb"))
+@_partner_option
+@mode_option
+@click.option("--days", type=click.IntRange(1, DAYS_MAX), default=DAYS, show_default=True, help="Up to now.")
+@json_option
+@waiting
+async def backtest(*, file: IO[bytes], partner: UUID, mode: str, days: int, as_json: bool) -> None:
+    """Put a draft (a file as for `create`) to past decisions: who would move, and what to expect."""
+    now = datetime.now(UTC)
+    with _mistakes_told():
+        asked = _asked(file)
+        async with _book(partner, mode) as (connection, author):
+            known = await currencies.all_currencies(connection)
+            accounts = await provider_accounts.open_to(connection, author.scope)
+            draft = rules.read(rule_documents.document(asked, known, accounts))
+    window = Window(scope=author.scope, since=now - timedelta(days=days), until=now)
+    async with desk() as at:
+        report, reading = await replay.backtested(at.database, window, draft, accounts)
+    told = routing_backtest.backtest_body(window, report, reading, lambda code: known[code].decimal_places)
+    show(dict(told) if as_json else [_foretold(one) for one in told["segments"]], as_json=as_json)
 
 
 @commands.command(name="activate")
@@ -147,6 +171,26 @@ async def _activate(rules: UUID, partner: UUID, mode: str, lane: RoutingLane, *,
     async with _book(partner, mode) as (connection, author):
         activated = _found(await rulebook.activate(connection, author, rules, lane))
     _show(activated, as_json=as_json)
+
+
+def _asked(file: IO[bytes]) -> CreateRoutingRules:
+    given = body.parse(file.read())
+    body.inspect(given, CreateRoutingRules.names_max)
+    return body.validate(CreateRoutingRules, given)
+
+
+def _foretold(segment: BacktestSegment) -> dict[str, object]:
+    """One line: what was, and what to expect or what is missing for it."""
+    foretold = segment["foretold"]
+    wanting = [f"{one['account']} has {one['outcomes']} of {one['needed']}" for one in segment["not_enough_data"]]
+    return {
+        "segment": " ".join(filter(None, (segment["payment_method"], segment["currency"], segment["card_brand"]))),
+        "decisions": segment["decisions"],
+        "moved": segment["moved"],
+        "approved": segment["approval_rate"],
+        "expected": f"{foretold['expected']} ({foretold['low']} to {foretold['high']})" if foretold else None,
+        "too little known": ", ".join(wanting) or None,
+    }
 
 
 def _found(rules: RulesVersion | None) -> RulesVersion:

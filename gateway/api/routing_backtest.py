@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -12,16 +12,16 @@ from uuid import UUID
 from pydantic import Field, model_validator
 from typing_extensions import TypedDict
 
-from db import ids, routing_rules
+from db import ids, provider_accounts, routing_rules
+from db.database import Connection
 from gateway.api import fields, rule_documents
 from gateway.api.body import QueryModel, RequestModel
 from gateway.api.calls import Answer, Call
 from gateway.api.errors import Problem, invalid
 from gateway.api.rule_documents import RULES_MAX, CreateRoutingRules, RoutingRule
-from gateway.routing import replay, rules, switchboard
-from gateway.routing.backtest import ENOUGH, Compared, Cost, Foretold, Part, Segment
-from gateway.routing.decisions import Account
-from gateway.routing.replay import Window
+from gateway.routing import replay, rules
+from gateway.routing.backtest import ENOUGH, Compared, Cost, Foretold, Part, Report, Segment
+from gateway.routing.replay import Reading, Window
 from gateway.routing.rules import RuleSet
 from gateway.transactions import representation
 from gateway.transactions.commands import NotFound
@@ -135,33 +135,44 @@ class ShadowReport(TypedDict):
     disagreed: int
 
 
+Places = Callable[[str], int]
+"""A currency's decimal places."""
+
+
 async def backtest(call: Call) -> Answer:
     body: BacktestRoutingRules = call.body
     window = _window(call, body.since, body.until)
-    accounts = await _accounts(call)
-    draft = await _draft(call, body, accounts)
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        accounts = await provider_accounts.open_to(connection, call.scope)
+        draft = await _draft(call, connection, body, accounts)
     async with _alone(call):
         report, reading = await replay.backtested(call.runtime.database, window, draft, accounts)
-    told: RoutingBacktest = {
+    return Answer(status=200, body=dict(backtest_body(window, report, reading, call.runtime.places)))
+
+
+def backtest_body(window: Window, report: Report, reading: Reading, places: Places) -> RoutingBacktest:
+    return {
         "object": "routing_backtest",
-        "livemode": call.scope.livemode,
+        "livemode": window.scope.livemode,
         "since": representation.instant(window.since),
         "until": representation.instant(window.until),
         "decisions": reading.decisions,
         "complete": reading.complete,
-        "segments": [_segment(call, part) for part in report.parts[:SEGMENTS_MAX]],
-        "total": _total(call, report.total),
+        "segments": [_segment(part, places) for part in report.parts[:SEGMENTS_MAX]],
+        "total": _total(report.total, places),
         "left_out": report.left_out,
     }
-    return Answer(status=200, body=dict(told))
 
 
 async def shadow_report(call: Call) -> Answer:
     query: WindowQuery = call.query
     window = _window(call, query.since, query.until)
-    version = await _version(call, call.id("rul"))
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        stored = await routing_rules.find(connection, call.scope, call.id("rul"))
+    if stored is None:
+        raise NotFound
     async with _alone(call):
-        counts, reading = await replay.shadowed(call.runtime.database, window, version)
+        counts, reading = await replay.shadowed(call.runtime.database, window, stored.version)
     segments = sorted({segment for segment, _ in counts}, key=lambda one: (one.method, one.currency, one.brand or ""))
     told: ShadowReport = {
         "object": "shadow_report",
@@ -189,32 +200,15 @@ def _window(call: Call, since: datetime | None, until: datetime | None) -> Windo
     return Window(scope=call.scope, since=since, until=until)
 
 
-async def _accounts(call: Call) -> dict[UUID, Account]:
-    routes = await call.runtime.switchboard.routes(call.scope)
-    return {account_id: switchboard.account_of(row) for account_id, row in routes.accounts.items()}
-
-
-async def _draft(call: Call, body: BacktestRoutingRules, accounts: Collection[UUID]) -> RuleSet:
+async def _draft(call: Call, connection: Connection, body: BacktestRoutingRules, accounts: Collection[UUID]) -> RuleSet:
     if body.rules is not None:
         given = CreateRoutingRules(rules=body.rules)
         return rules.read(rule_documents.document(given, call.runtime.currencies, accounts))
     rules_id = ids.decode("rul", body.id or "")
-    stored = await _stored(call, rules_id) if rules_id else None
+    stored = await routing_rules.find(connection, call.scope, rules_id) if rules_id else None
     if stored is None:
         raise invalid("id", "is not the id of routing rules")
     return rules.read(stored.rules, stored.version)
-
-
-async def _version(call: Call, rules_id: UUID) -> int:
-    stored = await _stored(call, rules_id)
-    if stored is None:
-        raise NotFound
-    return stored.version
-
-
-async def _stored(call: Call, rules_id: UUID) -> routing_rules.RulesVersion | None:
-    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        return await routing_rules.find(connection, call.scope, rules_id)
 
 
 @asynccontextmanager
@@ -241,10 +235,10 @@ def _names(segment: Segment) -> _Names:
     return {"payment_method": segment.method, "currency": segment.currency, "card_brand": segment.brand}
 
 
-def _segment(call: Call, part: Part) -> BacktestSegment:
+def _segment(part: Part, places: Places) -> BacktestSegment:
     return {
         **_names(part.segment),
-        **_total(call, part.compared),
+        **_total(part.compared, places),
         "moves": [
             {"from": move.origin.name, "to": move.target.name, "decisions": move.decisions} for move in part.moves
         ],
@@ -255,14 +249,14 @@ def _segment(call: Call, part: Part) -> BacktestSegment:
     }
 
 
-def _total(call: Call, compared: Compared) -> BacktestTotal:
+def _total(compared: Compared, places: Places) -> BacktestTotal:
     return {
         "decisions": compared.decisions,
         "moved": compared.moved,
         "judged": compared.judged,
         "approval_rate": _rate(compared.approved / compared.judged) if compared.judged else None,
         "foretold": _expectation(compared.foretold) if compared.foretold else None,
-        "costs": [_cost(call, currency, cost) for currency, cost in sorted(compared.costs.items())],
+        "costs": [_cost(currency, cost, places(currency)) for currency, cost in sorted(compared.costs.items())],
     }
 
 
@@ -274,8 +268,7 @@ def _rate(share: float) -> str:
     return f"{share:.4f}"
 
 
-def _cost(call: Call, currency: str, cost: Cost) -> CostExpectation:
-    places = call.runtime.places(currency)
+def _cost(currency: str, cost: Cost, places: int) -> CostExpectation:
     told = cost.foretold
     observed, expected, low, high = (
         representation.money(Decimal(amount), places) for amount in (cost.observed, told.expected, told.low, told.high)

@@ -14,12 +14,14 @@ from uuid import UUID
 
 from db import ids, routing_history
 from db.database import Database
+from db.provider_accounts import ProviderAccount
 from db.records import AttemptState, Scope
 from db.routing_history import Decided
 from gateway.routing import backtest
 from gateway.routing.backtest import Backtest, Recorded, Report, Segment
 from gateway.routing.decisions import Account
 from gateway.routing.rules import Payment, RuleSet
+from gateway.routing.switchboard import account_of
 
 DECISIONS_MAX = 100_000
 """Of one window, the oldest."""
@@ -46,13 +48,14 @@ class Reading:
 
 
 async def backtested(
-    database: Database, window: Window, draft: RuleSet, accounts: Mapping[UUID, Account]
+    database: Database, window: Window, draft: RuleSet, accounts: Mapping[UUID, ProviderAccount]
 ) -> tuple[Report, Reading]:
     """`accounts`: all that the partner may use, as they are configured now."""
     test, reading = Backtest(draft), Reading()
-    by_name = {account.name: account for account in accounts.values()}
+    known = {account_id: account_of(row) for account_id, row in accounts.items()}
+    by_name = {account.name: account for account in known.values()}
     async for one in _decided(database, window, reading):
-        test.add(_recorded(one, accounts, by_name))
+        test.add(_recorded(one, known, by_name))
     return test.report(), reading
 
 

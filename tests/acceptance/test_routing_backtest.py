@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from gateway.routing import replay
+from db import provider_accounts
+from db.records import Scope
+from gateway import cli_rules
+from gateway.api import routing_backtest
+from gateway.routing import replay, rules
+from gateway.routing.replay import Window
 from tests.acceptance.steps import listed, refused
 from tests.house import House, Json, Partner
 
@@ -117,6 +122,28 @@ async def test_a_version_is_judged_like_a_draft(partner: Partner) -> None:
     version = (await partner.post(PATH, {"rules": TO_ADYEN})).json()["id"]
     by_id, by_rules = await judged(partner, id=version), await judged(partner, rules=TO_ADYEN)
     assert by_id["segments"] == by_rules["segments"]
+
+
+async def test_operators_are_told_the_same(shared_house: House, partner: Partner, own: dict[str, str]) -> None:
+    """As `paygate rules backtest` reads: under another role, which sees every partner."""
+    await charged(partner, 3)
+    told = await judged(partner, rules=TO_ADYEN)
+    until = datetime.now(UTC)
+    window = Window(scope=Scope(partner.id, livemode=False), since=until - timedelta(days=1), until=until)
+    database = shared_house.desk.database
+    async with database.as_system() as connection:
+        accounts = await provider_accounts.open_to(connection, window.scope)
+    report, reading = await replay.backtested(database, window, rules.read(TO_ADYEN), accounts)
+    shown = routing_backtest.backtest_body(window, report, reading, shared_house.runtime.places)
+    assert shown["segments"] == told["segments"]
+    assert cli_rules._foretold(shown["segments"][0]) == {
+        "segment": "card USD",
+        "decisions": 3,
+        "moved": 3,
+        "approved": "1.0000",
+        "expected": None,
+        "too little known": f"{own['adyen']} has 0 of 30",
+    }
 
 
 async def test_only_the_window_is_read(partner: Partner) -> None:

@@ -17,6 +17,7 @@ import asyncpg
 
 from db import embedded, ids, schema
 from db.database import Database, Role
+from db.provider_accounts import ProviderAccount
 from db.records import Scope
 from gateway.routing import decisions, replay, rules
 from gateway.routing.decisions import Account
@@ -96,13 +97,31 @@ async def _backtest(
 ) -> None:
     longest = asyncio.create_task(_longest_pause())
     began, cpu = time.perf_counter(), time.process_time()
-    report, reading = await replay.backtested(database, window, rule_set, {one.id: one for one in accounts})
+    report, reading = await replay.backtested(
+        database, window, rule_set, {one.id: _configured(one) for one in accounts}
+    )
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     longest.cancel()
     pause = await longest
     assert reading.decisions == report.total.decisions == RECORDED
     machine.goal(f"{RECORDED:,} decisions by {way}, s of CPU", cpu, "≤", 10, digits=1)
     print(f"    {seconds:.1f} s by the clock; others waited {pause * 1e3:.0f} ms at most")
+
+
+def _configured(account: Account) -> ProviderAccount:
+    return ProviderAccount(
+        id=account.id,
+        partner_id=None,
+        provider=account.provider,
+        livemode=False,
+        label=account.provider,
+        credentials=b"",
+        base_url=None,
+        priority=account.priority,
+        enabled=True,
+        version=1,
+        created_at=BEGIN,
+    )
 
 
 async def _longest_pause() -> float:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,12 @@ async def test_what_a_person_reads_shows_the_rules_and_what_is_live(
     rolled_back = await asyncio.to_thread(paygate, settings, "rules", "rollback", *whose)
     assert rolled_back.stdout.split() == ["live", "-", "shadow", "-"]
     assert await refusal(settings, "rules", "rollback", *whose) == ["Error: no rules are live, and none were before"]
+
+
+async def test_a_draft_is_put_to_past_decisions(settings: Settings, whose: list[str], tmp_path: Path) -> None:
+    answer = await told(settings, "rules", "backtest", written(tmp_path, ADYEN_FIRST), "--days", "7", *whose)
+    assert datetime.fromisoformat(answer["until"]) - datetime.fromisoformat(answer["since"]) == timedelta(days=7)
+    assert (answer["decisions"], answer["complete"], answer["segments"]) == (0, True, [])
 
 
 async def test_a_wrong_file_names_every_mistake_in_its_line(

@@ -128,8 +128,8 @@ async def test_operators_are_told_the_same(shared_house: House, partner: Partner
     """As `paygate rules backtest` reads: under another role, which sees every partner."""
     await charged(partner, 3)
     told = await judged(partner, rules=TO_ADYEN)
-    until = datetime.now(UTC)
-    window = Window(scope=Scope(partner.id, livemode=False), since=until - timedelta(days=1), until=until)
+    now = datetime.now(UTC)
+    window = Window(scope=Scope(partner.id, livemode=False), since=now - timedelta(days=1), until=now)
     database = shared_house.desk.database
     async with database.as_system() as connection:
         accounts = await provider_accounts.open_to(connection, window.scope)
@@ -150,13 +150,13 @@ async def test_only_the_window_is_read(partner: Partner) -> None:
     await charged(partner, 3)
     newest, _, oldest = [datetime.fromisoformat(one["created_at"]) for one in await listed(partner)]
     second = timedelta(seconds=1)
-    for since, until, count in (
+    for since, before, count in (
         (oldest - second, newest + second, 3),
         (oldest - second, oldest - second / 2, 0),
         (newest + second, newest + 2 * second, 0),
     ):
-        told = await judged(partner, rules=TO_ADYEN, since=since.isoformat(), until=until.isoformat())
-        assert told["decisions"] == count, (since, until)
+        told = await judged(partner, rules=TO_ADYEN, since=since.isoformat(), until=before.isoformat())
+        assert told["decisions"] == count, (since, before)
 
 
 async def test_others_decisions_are_not_read(shared_house: House, partner: Partner) -> None:

@@ -2,8 +2,9 @@
 
 received ─► applied    it changed something, or asked the PSP
          ├► ignored    nothing new
-         ├► received   not ours yet (it came before our own commit, or before an earlier one): tried again
-         └► parked     for a person: unreadable, or nothing of ours after an hour
+         ├► received   not ours yet (it came before our own commit, or before an earlier one), or its PSP does not
+         │             confirm it: tried again
+         └► parked     for a person: unreadable, nothing of ours after an hour, or of ours and not settled in a day
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from db.records import (
 )
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import compensation, journal, recovery, sending, states, unasked
+from gateway.transactions import changes, compensation, journal, recovery, sending, states, unasked
 from gateway.transactions.changes import Change, Snapshot
 from gateway.transactions.lanes import Lanes
 from providers.contract import (
@@ -52,6 +53,8 @@ from providers.contract import (
 BATCH = 50
 PARK_AFTER = timedelta(hours=1)
 """How long a notification may wait for what it is about; our own commit takes seconds."""
+PARK_OURS_AFTER = changes.REVIEW_AFTER
+"""And one of ours, for a PSP that is away, or an outcome that is not known yet."""
 EXPIRED = Declined(
     code="action_expired",
     kind=DeclineKind.SOFT,
@@ -78,8 +81,8 @@ def _ignored(reason: str, partner_id: UUID | None = None) -> Verdict:
     return Verdict(state=ProviderEventState.IGNORED, reason=reason, partner_id=partner_id)
 
 
-def _later(reason: str) -> Verdict:
-    return Verdict(state=ProviderEventState.RECEIVED, reason=reason)
+def _later(reason: str, partner_id: UUID | None = None) -> Verdict:
+    return Verdict(state=ProviderEventState.RECEIVED, reason=reason, partner_id=partner_id)
 
 
 async def apply_due(runtime: Runtime) -> int:
@@ -105,7 +108,8 @@ async def begin_due(runtime: Runtime, lanes: Lanes) -> int:
 async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> None:
     for event in events:
         verdict = await _judged(runtime, event)
-        if verdict.state is ProviderEventState.RECEIVED and runtime.clock() - event.received_at > PARK_AFTER:
+        patience = PARK_AFTER if verdict.partner_id is None else PARK_OURS_AFTER
+        if verdict.state is ProviderEventState.RECEIVED and runtime.clock() - event.received_at > patience:
             verdict = replace(verdict, state=ProviderEventState.PARKED)
         telemetry.provider_events.labels(event.provider, verdict.state).inc()
         if verdict.state is not ProviderEventState.RECEIVED:
@@ -169,7 +173,8 @@ async def _recorded(
 ) -> Verdict:
     recorded = await journal.record(runtime, snapshot, outcome, actor=f"provider:{event.provider}")
     if not recorded.written and recorded.snapshot.attempt.finished_at is None:
-        return _later("the attempt is being looked into")  # which may tell nothing: this is not to be lost
+        # Which may tell nothing: this is not to be lost.
+        return _later("the attempt is being looked into", snapshot.transaction.partner_id)
     return _applied(reason, snapshot.transaction.partner_id)
 
 
@@ -183,7 +188,7 @@ async def _apply_unasked(
     if told.ask:
         asked = await _asked(runtime, snapshot, told)
         if asked is None:
-            return _later("the provider does not tell")
+            return _later("the provider does not tell", partner_id)
         told = asked
         if _known(snapshot, told, subject):
             return _ignored("the provider says otherwise", partner_id)
@@ -207,19 +212,20 @@ async def _apply_late(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot
             await compensation.compensate(runtime, partner_id, attempt.transaction_id, attempt.id, outcome)
             return _applied("a late success is given back", partner_id)
         case Unknown():
-            return _later("the provider does not tell")
+            return _later("the provider does not tell", partner_id)
         case _:
             return _ignored("the provider says otherwise", partner_id)
 
 
 def _at_once(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> Verdict | None:
     """What needs no change: it says what we know, or is about something whose outcome or id we have not learned."""
+    partner_id = snapshot.transaction.partner_id
     if subject is None and told.operation.value == AttemptOperation.REFUND and _nameless_refund(snapshot):
-        return _later("a refund of this payment has not learned its id yet")
+        return _later("a refund of this payment has not learned its id yet", partner_id)
     if subject is None and told.operation.value == AttemptOperation.CAPTURE and _open_charge(snapshot) is not None:
-        return _later("the charge has no outcome yet")
+        return _later("the charge has no outcome yet", partner_id)
     if _known(snapshot, told, subject):
-        return _ignored("nothing new", snapshot.transaction.partner_id)
+        return _ignored("nothing new", partner_id)
     return None
 
 
@@ -312,7 +318,7 @@ async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) ->
         snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
         known = await disputes.find(connection, partner_id, transaction_id, told.dispute_id)
         if snapshot.transaction.amount_captured == 0:
-            return _later("nothing was captured yet")
+            return _later("nothing was captured yet", partner_id)
         after = _dispute_after(snapshot, known, told, runtime.clock())
         change = unasked.disputed(snapshot, known, told, after, at=runtime.clock())
         if told.currency == snapshot.transaction.currency and change is not None:

@@ -288,6 +288,26 @@ async def test_what_a_provider_listed_late_is_applied_too(quiet: House, partner:
     assert (await listed(partner, reference="listed-late"))[0]["status"] == "completed"
 
 
+async def test_a_notification_waits_for_a_provider_that_is_away_for_hours(quiet: House, partner: Partner) -> None:
+    method = {"type": "card", "tokens": {"paypal": "vault_refundFail"}}
+    sale = (await partner.charge(payment_method=method)).json()
+    refund = (await partner.post(f"/v1/transactions/{sale['id']}/refunds")).json()
+    assert refund["status"] == "completed"
+    settle = f"{quiet.simulators['paypal']}/_simulator/refunds/{refund['provider_refund_id']}/settle"
+    assert (await quiet.http.post(settle)).is_success
+    account_id = ids.decode("pac", quiet.accounts["paypal"])
+    assert account_id is not None
+    await gaps.fill(quiet.background, Due(account_id=account_id, provider="paypal", until=quiet.background.clock()))
+    hours_later = replace(quiet.background, clock=lambda: quiet.background.clock() + timedelta(hours=5))
+    await quiet.fault("error_without_acting", provider="paypal", operation="look_up", times=100)
+    await provider_events.apply_due(hours_later)
+    assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "completed"
+    await quiet.calm("paypal")
+    await quiet.owner.execute("UPDATE provider_events SET next_try_at = now() WHERE state = 'received'")
+    await provider_events.apply_due(hours_later)
+    assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "failed"
+
+
 async def test_a_list_that_could_not_be_read_is_read_again_from_where_it_was(quiet: House, partner: Partner) -> None:
     away = await quiet.desk.add_account(
         provider="stripe",

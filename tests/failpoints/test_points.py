@@ -140,9 +140,11 @@ async def serving(town: Town, rules: str) -> Process:
         del town.variables["PAYGATE_FAILPOINTS"]
 
 
-async def charge(town: Town, server: Process, key: str, reference: str) -> httpx.Response:
+async def charge(
+    town: Town, server: Process, key: str, reference: str, *, seconds: float = WAIT_SECONDS
+) -> httpx.Response:
     headers = {"Authorization": f"Bearer {town.api_key}", "Idempotency-Key": key}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=WAIT_SECONDS) as client:
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=seconds) as client:
         return await client.post("/v1/transactions", json=SALE | {"reference": reference})
 
 
@@ -186,7 +188,8 @@ async def test_a_process_that_was_paused_beyond_its_lease_tells_what_another_one
 ) -> None:
     key, reference = new_key(), new_key()
     sleeper = await serving(town, "gateway.transactions.sending._exchange/psp.answered=pause@1")
-    asking = asyncio.create_task(charge(town, sleeper, key, reference))
+    # It waits for all that follows: that the sleeper stands still, another one starts, and that one has charged.
+    asking = asyncio.create_task(charge(town, sleeper, key, reference, seconds=4 * WAIT_SECONDS))
     await paused(sleeper)
     await leases_run_out(owner)
     other = await town.serving()

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,8 @@ from tests.conftest import cloned
 from tests.failpoints.cases import Recordings
 from tests.failpoints.matrix import Tally
 from tests.failpoints.stage import Stage
+
+TALLY = pytest.StashKey[Tally]()
 
 
 @pytest.fixture(scope="session")
@@ -30,10 +31,13 @@ def recordings(stage: Stage) -> Recordings:
 @pytest.fixture(scope="session")
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     """Counts the cases; told at the end, and written where `--failpoints-report` says."""
-    counted = Tally(whole=request.config.getoption("--failpoints") == "whole")
+    counted = request.config.stash[TALLY] = Tally(whole=request.config.getoption("--failpoints") == "whole")
     yield counted
-    terminal: Any = request.config.pluginmanager.get_plugin("terminalreporter")
-    terminal.write_line(f"\nfailpoints: {counted}")
     path = request.config.getoption("--failpoints-report")
     if path:
         Path(path).write_text(json.dumps(counted.to_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if (counted := terminalreporter.config.stash.get(TALLY, None)) is not None:
+        terminalreporter.write_line(f"failpoints: {counted}")

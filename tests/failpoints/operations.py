@@ -22,7 +22,7 @@ class Operation:
     """The status of the scene's transaction in the end."""
     prepare: Prepare = scenes.nothing
     mend: Prepare = scenes.nothing
-    """What the scene broke on purpose."""
+    """What the scene broke or left open on purpose."""
     provider: str = "stripe"
     told: bool = False
     """The PSP's notifications arrive in the end; elsewhere only answers, repeats and look-ups tell."""
@@ -212,6 +212,7 @@ def _worker() -> Iterator[Operation]:
         "reconcile_due": (scenes.not_reconciled, None, "completed"),
         "Rounds.watch": (scenes.tampered, acts.watched, "completed"),
     }
+    mends: dict[Prepare, Prepare] = {scenes.tampered: scenes.mended, scenes.overlooked: scenes.given_up_on}
     for work, _ in worker.jobs():
         name = acts.job_name(work)
         prepare, act, ends = special.get(name, (scenes.unknown(), None, "completed"))
@@ -221,7 +222,7 @@ def _worker() -> Iterator[Operation]:
             act=act or acts.job(name),
             ends=ends,
             first_only=True,
-            mend=scenes.mended if prepare is scenes.tampered else scenes.nothing,
+            mend=mends.get(prepare, scenes.nothing),
         )
 
 

@@ -245,6 +245,11 @@ async def overlooked(scene: Scene) -> None:
     await too_late_to_resend(unknown(kind="lose_request", hours=25))(scene)
 
 
+async def given_up_on(scene: Scene) -> None:
+    """People end it: what stays unknown at a PSP would be asked about in every scene that comes after."""
+    await decided_by_people(scene, scene.stage.heir)
+
+
 async def made_elsewhere(scene: Scene) -> None:
     """A payment at the PSP that bears a reference of ours and is in no book of ours."""
     await charge(scene, scene.stage.heir)

@@ -93,16 +93,17 @@ class Business(RuleBasedStateMachine):
 
     # --- A partner's requests ---
 
-    @initialize(target=payments, provider=providers)
-    def one_sale_and_one_authorization(self, provider: str) -> Any:
+    @initialize(target=payments, provider=providers, verb=st.sampled_from(sorted(PATHS)), manner=manners)
+    def one_sale_and_one_authorization(self, provider: str, verb: str, manner: str) -> Any:
+        """And what may follow one of them: rules alone would seldom come to it in a short life."""
         token = (provider, "approved")
-        return multiple(*(self.charge(0, token, manual=manual, manner="once") for manual in (False, True)))
+        sale, held = (self._charged(0, token, manual=manual, manner="once") for manual in (False, True))
+        self._follow_up(sale if verb == "refund" else held, verb, None, manner)
+        return multiple(sale, held)
 
     @rule(target=payments, owner=st.integers(0, 1), token=tokens, manual=st.booleans(), manner=manners)
     def charge(self, owner: int, token: tuple[str, str], *, manual: bool, manner: str) -> Payment:
-        payment = self._ordered(owner, token, manual=manual)
-        self._ask(payment, payment.asks[0], manner)
-        return payment
+        return self._charged(owner, token, manual=manual, manner=manner)
 
     @rule(target=asks, payment=payments, apt=apt, amount=amounts, manner=manners)
     def capture(self, payment: Payment, amount: str | None, manner: str, *, apt: bool) -> Any:
@@ -234,6 +235,11 @@ class Business(RuleBasedStateMachine):
             _moved(row, refunds, books)
 
     # --- Asking ---
+
+    def _charged(self, owner: int, token: tuple[str, str], *, manual: bool, manner: str) -> Payment:
+        payment = self._ordered(owner, token, manual=manual)
+        self._ask(payment, payment.asks[0], manner)
+        return payment
 
     def _ordered(self, owner: int, token: tuple[str, str], *, manual: bool) -> Payment:
         provider, verdict = token

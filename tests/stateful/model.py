@@ -129,8 +129,9 @@ class Payment:
         return suits.get((ask.verb, state.status), {"invalid_state"})
 
     def _refund_answers(self, ask: Ask) -> set[str]:
-        if self.state.captured and self.refundable == self._pending() == ZERO:
-            return {"invalid_state"}  # all of it is refunded
+        if self.state.captured and self.refundable == ZERO:
+            # All of it is refunded, or may be: what is pending is asked about first.
+            return {"invalid_state"} | ({"refund_exceeds_captured"} if self._pending() else set())
         amount = self.refundable if ask.amount is None else ask.amount
         return {"done"} if ZERO < amount <= self.refundable else {"refund_exceeds_captured"}
 

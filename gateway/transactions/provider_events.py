@@ -27,12 +27,11 @@ from db.records import (
     DisputeState,
     ProviderEvent,
     ProviderEventState,
-    RefundStatus,
 )
 from gateway import telemetry
 from gateway.runtime import Runtime
-from gateway.transactions import changes, compensation, journal, recovery, sending, states, unasked
-from gateway.transactions.changes import Change, Snapshot
+from gateway.transactions import changes, compensation, journal, readings, recovery, sending, unasked
+from gateway.transactions.changes import Snapshot
 from gateway.transactions.lanes import Lanes
 from providers.contract import (
     Absent,
@@ -153,14 +152,14 @@ async def _apply(runtime: Runtime, event: ProviderEvent, told: AttemptTold) -> V
     partner_id, transaction_id, attempt_id = place
     async with runtime.database.as_partner(partner_id) as connection:
         snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
-        subject = _subject(snapshot, told, attempt_id)
+        subject = readings.subject(snapshot, told, attempt_id)
         if subject is not None and subject.id != attempt_id:
             snapshot = await journal.load(connection, partner_id, transaction_id, subject.id)
     if subject is not None and compensation.is_late(subject, told.outcome):
         return await _apply_late(runtime, event, snapshot, told)
     if subject is None or subject.finished_at is not None:
         return await _apply_unasked(runtime, event, snapshot, told, subject)
-    if _differs(snapshot, told):
+    if readings.differs(snapshot, told):
         return await _contradict(runtime, event, snapshot, "amount or currency differs")
     if told.ask or isinstance(told.outcome, Unknown):
         await recovery.resolve(runtime, partner_id, transaction_id, snapshot.attempt_id)
@@ -190,9 +189,9 @@ async def _apply_unasked(
         if asked is None:
             return _later("the provider does not tell", partner_id)
         told = asked
-        if _known(snapshot, told, subject):
+        if readings.known(snapshot, told, subject):
             return _ignored("the provider says otherwise", partner_id)
-    charge = _open_charge(snapshot)
+    charge = readings.open_charge(snapshot)
     if charge is not None and told.operation.value == AttemptOperation.CANCEL:
         # The PSP ended a payment that still waited for the customer, or whose outcome it had not told.
         about = replace(snapshot, attempt_id=charge.id, refund=None)
@@ -204,7 +203,7 @@ async def _apply_unasked(
 async def _apply_late(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, told: AttemptTold) -> Verdict:
     """Money was taken of a charge that was over: it is given back, once the PSP itself says so."""
     partner_id, attempt = snapshot.transaction.partner_id, snapshot.attempt
-    if _differs(snapshot, told):
+    if readings.differs(snapshot, told):
         return await _contradict(runtime, event, snapshot, "amount or currency differs")
     outcome = await compensation.confirmed(runtime, snapshot, told.outcome)
     match outcome:
@@ -220,26 +219,17 @@ async def _apply_late(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot
 def _at_once(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> Verdict | None:
     """What needs no change: it says what we know, or is about something whose outcome or id we have not learned."""
     partner_id = snapshot.transaction.partner_id
-    if subject is None and told.operation.value == AttemptOperation.REFUND and _nameless_refund(snapshot):
+    if subject is None and told.operation.value == AttemptOperation.REFUND and readings.nameless_refund(snapshot):
         return _later("a refund of this payment has not learned its id yet", partner_id)
-    if subject is None and told.operation.value == AttemptOperation.CAPTURE and _open_charge(snapshot) is not None:
+    if (
+        subject is None
+        and told.operation.value == AttemptOperation.CAPTURE
+        and readings.open_charge(snapshot) is not None
+    ):
         return _later("the charge has no outcome yet", partner_id)
-    if _known(snapshot, told, subject):
+    if readings.known(snapshot, told, subject):
         return _ignored("nothing new", partner_id)
     return None
-
-
-def _change(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None, at: datetime) -> Change | None:
-    """What the PSP's own doing changes; None where our books have no place for it."""
-    match told.operation.value, told.outcome:
-        case "cancel", Approved():
-            return unasked.expired(snapshot, at=at)
-        case "refund", Declined() if subject is not None:
-            return unasked.refund_returned(snapshot, at=at)
-        case "capture", Declined():
-            return unasked.capture_returned(snapshot, at=at)
-        case _:
-            return None
 
 
 async def _asked(runtime: Runtime, snapshot: Snapshot, told: AttemptTold) -> AttemptTold | None:
@@ -255,58 +245,6 @@ async def _asked(runtime: Runtime, snapshot: Snapshot, told: AttemptTold) -> Att
         ended = isinstance(answer, Declined | Absent)
         return replace(told, outcome=told.outcome if ended else Pending(provider_id=attempt.provider_id or ""))
     return replace(told, outcome=answer)
-
-
-def _subject(snapshot: Snapshot, told: AttemptTold, attempt_id: UUID) -> Attempt | None:
-    """The attempt that the notification speaks of: named, or the open one of that operation, or the last of it."""
-    of_operation = [attempt for attempt in snapshot.attempts if attempt.operation == told.operation.value]
-    # What gives a late success back is a refund or a cancel to its PSP.
-    givers = [attempt for attempt in snapshot.attempts if attempt.operation is AttemptOperation.COMPENSATE]
-    meant = [*of_operation, *givers] if told.operation.value in {"refund", "cancel"} else of_operation
-    named = [attempt for attempt in meant if attempt.id == attempt_id]
-    by_id = [attempt for attempt in meant if told.provider_id and attempt.provider_id == told.provider_id]
-    live = [attempt for attempt in of_operation if attempt.state in states.LIVE_ATTEMPTS]
-    if told.operation.value == AttemptOperation.REFUND:
-        # Several refunds may be open: only the one that is named may be concluded.
-        return next(iter([*named, *by_id]), None)
-    return next(iter([*named, *by_id, *live, *reversed(of_operation)]), None)
-
-
-def _known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bool:
-    """Whether our books already say what the notification says, or have moved on from it."""
-    transaction = snapshot.transaction
-    match told.outcome:
-        case Approved():
-            if subject is not None:
-                booked = {AttemptState.SUCCEEDED, AttemptState.CANCELLED_CONFIRMED}
-                return subject.state in booked | states.GIVEN_BACK
-            # What is told of the end of a captured payment is about the part that was not captured.
-            taken, ended = transaction.amount_captured > 0, transaction.status in {"cancelled", "failed"}
-            return {"capture": taken, "cancel": taken or ended}.get(told.operation.value, False)
-        case Declined():
-            # A late word of an earlier failure moves nothing back; of what we booked as done it must be looked at.
-            match told.operation.value:
-                case "capture":
-                    return transaction.amount_captured == 0
-                case "refund" if subject is not None:
-                    refund = snapshot.refund
-                    given = subject.state is AttemptState.SUCCEEDED
-                    return not given if refund is None else refund.status is not RefundStatus.COMPLETED
-                case _:
-                    return True
-        case _:
-            return True
-
-
-def _nameless_refund(snapshot: Snapshot) -> bool:
-    """A refund that is under way and whose id at the PSP is not known: the notification may be about it."""
-    refunds = (one for one in snapshot.attempts if one.operation is AttemptOperation.REFUND)
-    return any(one.state in states.LIVE_ATTEMPTS and one.provider_id is None for one in refunds)
-
-
-def _open_charge(snapshot: Snapshot) -> Attempt | None:
-    charges = (one for one in snapshot.attempts if one.operation is AttemptOperation.CHARGE)
-    return next((one for one in charges if one.state in states.LIVE_ATTEMPTS), None)
 
 
 async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) -> Verdict:
@@ -381,12 +319,6 @@ async def _place(
     return None
 
 
-def _differs(snapshot: Snapshot, told: AttemptTold) -> bool:
-    wrong_amount = told.amount is not None and told.amount != snapshot.attempt.amount
-    wrong_currency = told.currency is not None and told.currency != snapshot.transaction.currency
-    return wrong_amount or wrong_currency
-
-
 async def _noted(
     runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, told: AttemptTold, subject: Attempt | None
 ) -> Verdict:
@@ -396,7 +328,7 @@ async def _noted(
         fresh = await journal.load(connection, partner_id, snapshot.transaction.id, snapshot.attempt_id)
         if fresh.transaction.version != snapshot.transaction.version:
             return _later("the transaction changed meanwhile")  # it may have been this, applied by another worker
-        change = _change(fresh, told, subject, runtime.clock())
+        change = readings.change(fresh, told, subject, runtime.clock())
         if change is not None:
             await journal.note(runtime, connection, fresh, change, actor=f"provider:{event.provider}")
     if change is None:

@@ -249,7 +249,7 @@ BUGS = (
     Bug(
         name="a notification's amount is not compared with ours",
         breaks="M4: a notification about another amount completes the payment",
-        file="gateway/transactions/provider_events.py",
+        file="gateway/transactions/readings.py",
         text="    wrong_amount = told.amount is not None and told.amount != snapshot.attempt.amount",
         becomes="    wrong_amount = told.amount is None",
         tests=(f"{_NOTIFICATIONS}::test_a_notification_with_another_amount_is_not_believed",),

@@ -159,11 +159,11 @@ def _attempt(attempt: Attempt, calls: Iterable[ProviderCall]) -> ExplainedAttemp
             "currency": asked.currency,
             "reference": asked.reference,
         },
-        "answered": attempt.outcome,
+        "answered": _answered(attempt.outcome) if attempt.outcome else None,
         "asked_again": [
             {
                 "purpose": call.purpose.value,
-                "answered": call.outcome,
+                "answered": _answered(call.outcome),
                 "called_at": representation.instant(call.called_at),
             }
             for call in calls
@@ -171,6 +171,11 @@ def _attempt(attempt: Attempt, calls: Iterable[ProviderCall]) -> ExplainedAttemp
         "created_at": representation.instant(attempt.created_at),
         "finished_at": representation.time(attempt.finished_at),
     }
+
+
+def _answered(told: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What it came to first: the database keeps no order."""
+    return {"outcome": told.get("outcome"), **told}
 
 
 def _summary(transaction: Transaction, attempts: Sequence[Attempt], places: int) -> str:

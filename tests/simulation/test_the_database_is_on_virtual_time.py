@@ -70,10 +70,13 @@ def test_a_cancelled_statement_leaves_the_connection_as_in_a_pool(virtual: embed
         loop.run_until_complete(_cancelled(loop, virtual.url(town_database)))
 
 
+def test_the_time_outlives_what_is_rolled_back(virtual: embedded.Server, town_database: str) -> None:
+    with machine(1) as loop:
+        loop.run_until_complete(_rolled_back(loop, virtual.url(town_database)))
+
+
 async def _cancelled(loop: VirtualLoop, url: str) -> None:
-    loop.database_busy = True
-    owner = await asyncpg.connect(url)
-    line = Line(Turns(loop, owner), Process("worker"), url, Role.WORKER)
+    owner, line = await _line(loop, url)
     connection = await line.acquire()
     beginning = loop.create_task(connection.execute("BEGIN; CREATE TEMPORARY TABLE begun ()"))
     await asyncio.sleep(0)
@@ -84,3 +87,23 @@ async def _cancelled(loop: VirtualLoop, url: str) -> None:
     assert await again.fetchval("SELECT to_regclass('begun') IS NULL"), "what was begun is rolled back"
     await line.cut()
     owner.terminate()
+
+
+async def _rolled_back(loop: VirtualLoop, url: str) -> None:
+    owner, line = await _line(loop, url)
+    for statements in (("BEGIN", "ROLLBACK"), ("BEGIN", "COMMIT")):
+        connection = await line.acquire()
+        for statement in statements:
+            await connection.execute(statement)
+        await line.release(connection)
+    connection = await line.acquire()
+    assert (await connection.fetchval("SELECT now()")).timestamp() == loop.wall()
+    await line.cut()
+    owner.terminate()
+
+
+async def _line(loop: VirtualLoop, url: str) -> tuple[asyncpg.Connection[asyncpg.Record], Line]:
+    """And the town's own connection."""
+    loop.database_busy = True
+    owner = await asyncpg.connect(url)
+    return owner, Line(Turns(loop, owner), Process("worker"), url, Role.WORKER)

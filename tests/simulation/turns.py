@@ -97,6 +97,8 @@ class _Timed:
             return await self._first(query, self._connection.execute, *args)
         told, self._told = self._told, ""
         self._turns.see(query)
+        if query == "ROLLBACK":
+            self._line.forget_time()
         return await self._connection.execute(told + query)
 
     async def fetch(self, query: str, *args: object) -> Any:
@@ -162,9 +164,15 @@ class Line:
         try:
             if self._connection is not None:
                 await self._connection._protocol._wait_for_cancellation()
+                if self._connection.is_in_transaction():
+                    self.forget_time()
                 await self._connection._reset()
         finally:
             self.turns.give_back()
+
+    def forget_time(self) -> None:
+        """What is rolled back takes the time along that was told at its beginning."""
+        self._told_at = -1.0
 
     async def cut(self) -> None:
         """The connection breaks, within a turn. Returns when the server has noticed and rolled back."""

@@ -14,8 +14,8 @@ from db.provider_accounts import ProviderAccount
 from db.records import ProviderEvent, ProviderEventState
 
 _EVENT = shapes.columns(ProviderEvent)
-_TRIES_SECONDS = "least(5 * 2 ^ tries, 600)"
-"""Seconds between tries of what cannot be applied yet: from 5, doubling, at most 10 minutes."""
+_TRIES_SECONDS = "least(5 * 2 ^ least(tries, 7), 600)"
+"""Seconds between tries of what cannot be applied yet: from 5, doubling, at most 10 minutes, however many they are."""
 
 
 async def store(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import stripe
 
+from db import ids
 from tests.acceptance.steps import listed, settled, until
 from tests.house import House, Json, Partner
 
@@ -150,6 +151,26 @@ async def test_what_makes_no_sense_is_parked_and_keeps_nothing_else_waiting(hous
     await told(house, an_event("customer.created", {"id": "cus_1", "object": "customer"}, "after"))
     assert await applied(house, "evt_poison") == "parked"
     assert await applied(house, "evt_after") == "ignored"
+
+
+async def test_what_was_tried_thousands_of_times_keeps_nothing_else_waiting(house: House) -> None:
+    reference = house.runtime.reference((await house.partner()).id, ids.new())
+    nobodys = {
+        "id": "pi_nobodys",
+        "object": "payment_intent",
+        "status": "succeeded",
+        "amount": 1999,
+        "amount_received": 1999,
+        "currency": "usd",
+        "capture_method": "automatic",
+        "metadata": {"gateway_reference": reference},
+    }
+    await told(house, an_event("payment_intent.succeeded", nobodys, "nobodys"))
+    await house.owner.execute("UPDATE provider_events SET state = 'received', tries = 5000, next_try_at = now()")
+    await told(house, an_event("customer.created", {"id": "cus_1", "object": "customer"}, "after"))
+    assert await applied(house, "evt_after") == "ignored"
+    tried = "SELECT tries, next_try_at > now() AS later FROM provider_events WHERE dedupe_key = 'evt_nobodys'"
+    assert tuple(await house.owner.fetchrow(tried) or ()) == (5001, True)
 
 
 async def test_a_notification_with_another_amount_is_not_believed(house: House) -> None:

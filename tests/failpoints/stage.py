@@ -192,6 +192,8 @@ class Stage:
 
     async def _clear(self) -> None:
         """What earlier scenes left is over: accounts are enabled again, and nobody looks into what had no end."""
+        parked = "UPDATE provider_events SET state = 'parked', next_try_at = NULL WHERE state = 'received'"
+        await self.owner.execute(parked)
         await self.owner.execute("UPDATE provider_accounts SET enabled = true WHERE NOT enabled")
         await self.owner.execute(
             "UPDATE attempts SET next_check_at = now() + interval '1 year', lease_until = now() + interval '1 year'"

@@ -30,6 +30,8 @@ TIME_PASSES = (
        resend_until = resend_until - $1::interval WHERE finished_at IS NULL""",
     "UPDATE provider_events SET next_try_at = next_try_at - $1::interval WHERE state = 'received'",
 )
+RECEIVED_NOW = "ALTER TABLE provider_events ALTER received_at SET DEFAULT now()"
+"""What the database dates, and the gateway compares with its own clock."""
 CUSTOMERS_STAY_AWAY = (
     "UPDATE attempts SET created_at = now() - interval '2 days' WHERE operation = 'charge' AND state = 'waiting'"
 )
@@ -159,6 +161,7 @@ class World:
             for provider in tuple(self.holding):
                 await self.recover(provider)
         self.clock.ahead += passed
+        await self.house.owner.execute(f"{RECEIVED_NOW} + interval '{self.clock.ahead.total_seconds()} s'")
         for update in TIME_PASSES:
             await self.house.owner.execute(update, passed)
 

@@ -13,7 +13,6 @@ from decimal import Decimal
 from typing import Any, assert_never
 from uuid import UUID
 
-from db import ids
 from gateway.routing import learning
 from gateway.routing.breaker import Standing
 from gateway.routing.learning import Knowledge
@@ -180,14 +179,6 @@ def compared(other: Decision, decision: Decision) -> dict[str, Any]:
     would = other.order[0].name if other.order else None
     agrees = bool(decision.order) and decision.order[0].name == would
     return {"rule": other.rule, "version": other.version, "account": would, "agrees": agrees}
-
-
-def read_candidate(told: dict[str, Any]) -> Account:
-    """An account as an earlier decision saw it (`explained`), without its priority: the order says it."""
-    account_id = ids.decode("pac", told["account"])
-    assert account_id is not None
-    standing = Standing(told.get("breaker", Standing.CLOSED))
-    return Account(id=account_id, name=told["account"], provider=told["provider"], standing=standing)
 
 
 def _facts(payment: Payment) -> dict[str, str]:

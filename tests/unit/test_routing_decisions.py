@@ -365,13 +365,6 @@ def test_a_fact_that_is_not_known_is_not_told(fact: str, rules_: RuleSet | None)
     assert decisions.explained(decision, [])["payment"] == {fact: "one"}
 
 
-@pytest.mark.parametrize("standing", Standing)
-def test_what_was_told_of_an_account_can_be_read(standing: Standing) -> None:
-    account = an_account("adyen", 0, standing=standing)
-    (told,) = decisions.explained(decided([account], None), [])["candidates"]
-    assert decisions.read_candidate(told) == account
-
-
 def test_a_shadow_agrees_where_it_would_have_tried_the_same_account_first() -> None:
     live = decided([STRIPE, ADYEN], None)
     same, other = (decided([STRIPE, ADYEN], rule_set({"priority": [name]})) for name in ("stripe", "adyen"))

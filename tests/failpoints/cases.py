@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +62,11 @@ class Recordings:
         self._stage = stage
         self._made: dict[str, Recording] = {}
 
+    async def endings_of(self, operation: Operation) -> list[Ending]:
+        """How it may end: undisturbed, and what else is right."""
+        also = [operation.otherwise] if operation.otherwise else []
+        return [(await self.of(one)).ending for one in (operation, *also)]
+
     async def of(self, operation: Operation) -> Recording:
         if operation.name not in self._made:
             self._made[operation.name] = await undisturbed(self._stage, operation)
@@ -82,9 +88,9 @@ async def undisturbed(stage: Stage, operation: Operation) -> Recording:
 
 
 async def disturbed(
-    stage: Stage, operation: Operation, point: Point, fault: Fault, wanted: Ending
+    stage: Stage, operation: Operation, point: Point, fault: Fault, endings: Sequence[Ending]
 ) -> tuple[list[str], Recorder]:
-    """What is wrong in the end."""
+    """What is wrong in the end, which must be one of `endings`."""
     scene = await _set(stage, operation, f"{fault} at {point}")
     strike = Strike(stage, point, fault)
     with failpoints.armed(strike):
@@ -105,6 +111,7 @@ async def disturbed(
     await settle(scene, operation)
     ended, found = await ending(scene, operation), await wrongs(scene)
     await operation.mend(scene)
+    wanted = next((one for one in endings if one["transactions"] == ended["transactions"]), endings[0])
     found += [f"{name}: {ended[name]} instead of {wanted[name]}" for name in wanted if ended[name] != wanted[name]]
     return found, strike
 

@@ -26,6 +26,8 @@ class Operation:
     provider: str = "stripe"
     told: bool = False
     """The PSP's notifications arrive in the end; elsewhere only answers, repeats and look-ups tell."""
+    otherwise: Operation | None = None
+    """What it may end like, too: who has died does not go on to another provider."""
     first_only: bool = False
     """A point is struck when it is first reached: how often it is, depends on timing."""
     only: str = ""
@@ -46,6 +48,15 @@ def _requests() -> Iterator[Operation]:
     yield Operation(name="charge, customer asked", act=partial(charge, token=CHALLENGED), ends="requires_action")
     yield Operation(name="charge, an answer lost", prepare=scenes.answers_lost(1), act=charge, ends="completed")
     yield Operation(name="charge, both answers lost", prepare=scenes.answers_lost(2), act=charge, ends="completed")
+    soft = {"adyen": "ada/ISSUER_UNAVAILABLE"}
+    turned_away = {"type": "card", "tokens": soft}
+    two_ways = {"type": "card", "tokens": soft | {"stripe": "pm_card_visa"}}
+    yield Operation(
+        name="charge, gone on at another provider",
+        act=partial(charge, payment_method=two_ways),
+        ends="completed",
+        otherwise=Operation(name="charge, turned away", act=partial(charge, payment_method=turned_away), ends="failed"),
+    )
     yield Operation(name="charge offline", act=acts.charge_offline, ends="processing")
     yield Operation(name="capture", prepare=held, act=capture, ends="completed")
     yield Operation(name="cancel", prepare=held, act=partial(acts.follow, step="cancel"), ends="cancelled")

@@ -151,9 +151,14 @@ class Stage:
             stack.push_async_callback(owner.close)
             desk = partners.Desk(operators, heir.api.vault, "operator:test")
             accounts = {}
-            for name in (*simulators, "manual"):
-                credentials, url = CREDENTIALS.get(name, {}), simulators.get(name)
-                made = await desk.add_account(provider=name, livemode=False, credentials=credentials, base_url=url)
+            for priority, name in enumerate((*sorted(simulators), "manual")):
+                made = await desk.add_account(
+                    provider=name,
+                    livemode=False,
+                    credentials=CREDENTIALS.get(name, {}),
+                    base_url=simulators.get(name),
+                    priority=priority,
+                )
                 accounts[name] = ids.encode("pac", made.id)
             yield cls(
                 victim=victim,

@@ -72,7 +72,7 @@ async def test_every_await_of_the_money_path_has_a_point_which_an_operation_reac
         lines |= (await recordings.of(operation)).lines
     for name, point, fault in STRUCK:
         (operation,) = [one for one in OPERATIONS if one.name == name]
-        _, strike = await cases.disturbed(stage, operation, point, fault, (await recordings.of(operation)).ending)
+        _, strike = await cases.disturbed(stage, operation, point, fault, await recordings.endings_of(operation))
         lines |= strike.lines
     waits = [wait for path in MONEY_PATH for wait in _waits(path) if wait.what not in WITHOUT and not wait.inward]
     bare = [

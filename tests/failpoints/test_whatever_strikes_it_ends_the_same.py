@@ -19,9 +19,10 @@ async def test_an_operation_struck_at_any_point_ends_as_if_nothing_had_been(
 ) -> None:
     recording = await recordings.of(operation)
     assert {status for status, *_ in recording.ending["transactions"]} == {operation.ends}
+    endings = await recordings.endings_of(operation)
     found = []
     for point, fault in tally.cases_of(operation.name, recording.points):
-        wrong, _ = await cases.disturbed(stage, operation, point, fault, recording.ending)
+        wrong, _ = await cases.disturbed(stage, operation, point, fault, endings)
         found += [f"{operation.name}, {fault} at {point}: {what}" for what in wrong]
     tally.violations += found
     assert not found, "\n".join(found)

@@ -74,7 +74,7 @@ def test_what_moves_is_expected_to_do_as_the_targets_own() -> None:
     (part,) = report.parts
     # 199 payments at a rate of which Beta(89.5, 10.5) is known: mean 0.895; of 199 payments together
     # 199 × 0.895 × 0.105 × (199 + 100) / (100 + 1) is the variance of approvals
-    reach = 1.96 * (199 * 0.895 * 0.105 * 299 / 101) ** 0.5 / 199
+    reach = 2 * (199 * 0.895 * 0.105 * 299 / 101) ** 0.5 / 199
     assert part.compared == Compared(
         decisions=199,
         moved=100,
@@ -174,7 +174,7 @@ def test_what_a_draft_shares_among_accounts_is_added_up() -> None:
     assert foretold is not None
     assert foretold.expected == pytest.approx((38 * dear + 50 * cheap) / 88)
     variances = [38 * dear * (1 - dear) * (38 + 40) / 41, 50 * cheap * (1 - cheap) * (50 + 50) / 51]
-    assert (foretold.high - foretold.expected) * 88 == pytest.approx(1.96 * sum(variances) ** 0.5)
+    assert (foretold.high - foretold.expected) * 88 == pytest.approx(2 * sum(variances) ** 0.5)
     assert report.total.costs["EUR"].observed == Decimal("47.80")  # 30 × 1.40 + 29 × 0.20
     assert report.total.costs["EUR"].foretold.expected == pytest.approx(38 * 0.80 * dear + 50 * 0.40 * cheap)
 
@@ -220,7 +220,7 @@ def test_only_what_is_approved_costs() -> None:
     # 69 fees of 0.10 and 30 of 0.50, each paid at a rate of which Beta(30.5, 9.5) is known
     sizes, squares, rate = 69 * 0.10 + 30 * 0.50, 69 * 0.01 + 30 * 0.25, 30.5 / 40
     uncertain = rate * (1 - rate) / 41
-    reach = 1.96 * (squares * (rate * (1 - rate) - uncertain) + sizes**2 * uncertain) ** 0.5
+    reach = 2 * (squares * (rate * (1 - rate) - uncertain) + sizes**2 * uncertain) ** 0.5
     assert cost.foretold == about(sizes * rate, sizes * rate - reach, sizes * rate + reach)
     assert report.parts[0].compared.costs == report.total.costs
 

@@ -318,7 +318,7 @@ class Business(RuleBasedStateMachine):
         if ask.final is not None and said != "idempotency_in_progress":
             assert (answer.content, answer.headers["idempotent-replayed"]) == (ask.final, "true")
             return
-        assert said in allowed, (said, allowed, payment)
+        assert said in allowed, (said, allowed, payment, self.world.log.getvalue())
         ask.answered(said, answer.content, body)
         if said in {"done", "open"} and ask.verb != "refund" and "idempotent-replayed" not in answer.headers:
             self.answers[body["id"]] = body

@@ -284,6 +284,22 @@ async def load(connection: Connection, partner_id: UUID, transaction_id: UUID, a
     return Snapshot(transaction=transaction, attempts=attempts, attempt_id=attempt_id, refund=refund)
 
 
+async def take(
+    runtime: Runtime, connection: Connection, partner_id: UUID, transaction_id: UUID, attempt_id: UUID
+) -> tuple[Attempt | None, Snapshot]:
+    """Become the one who may conclude the attempt, None where it is over or somebody is at it; how all of it stands.
+
+    The transaction is locked first, as every write does: who held the attempt and waited for it would block that write.
+    """
+    snapshot = await load(connection, partner_id, transaction_id, attempt_id)
+    lease_seconds = runtime.settings.lease_seconds
+    taken = await transactions.take(connection, partner_id, attempt_id, lease_seconds=lease_seconds)
+    if taken is not None:
+        attempts = tuple(taken if one.id == attempt_id else one for one in snapshot.attempts)
+        snapshot = replace(snapshot, attempts=attempts)
+    return taken, snapshot
+
+
 def _concluded(runtime: Runtime, snapshot: Snapshot, outcome: Outcome) -> Change:
     try:
         return conclusions.concluded(snapshot, outcome, at=runtime.clock())

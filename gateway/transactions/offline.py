@@ -48,10 +48,9 @@ async def decide(
     async with runtime.database.as_partner(partner_id) as connection:
         attempts = await transactions.attempts(connection, partner_id, [transaction_id])
         attempt = _open(attempts, refund_id)
-        lease = runtime.settings.lease_seconds
-        if await transactions.take(connection, partner_id, attempt.id, lease_seconds=lease) is None:
+        taken, snapshot = await journal.take(runtime, connection, partner_id, transaction_id, attempt.id)
+        if taken is None:
             raise Busy
-        snapshot = await journal.load(connection, partner_id, transaction_id, attempt.id)
         act = audit.Act(
             actor=actor,
             action="payment.confirmed" if approved else "payment.rejected",

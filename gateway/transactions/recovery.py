@@ -43,10 +43,7 @@ Answer = tuple[Outcome, CallPurpose]
 async def resolve(runtime: Runtime, partner_id: UUID, transaction_id: UUID, attempt_id: UUID) -> Snapshot:
     """Learn the attempt's outcome if nobody else is at it; returns how the transaction stands after."""
     async with runtime.database.as_partner(partner_id) as connection:
-        taken = await transactions.take(
-            connection, partner_id, attempt_id, lease_seconds=runtime.settings.lease_seconds
-        )
-        snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
+        taken, snapshot = await journal.take(runtime, connection, partner_id, transaction_id, attempt_id)
         resend = await transactions.may_resend(connection, partner_id, attempt_id)
         adapter = await runtime.accounts.adapter(connection, snapshot.attempt.account_id)
     if taken is None:
@@ -82,10 +79,7 @@ async def come_back(runtime: Runtime, partner_id: UUID, attempt_id: UUID, return
         attempt = await transactions.attempt(connection, partner_id, attempt_id)
         if attempt is None or attempt.operation is not AttemptOperation.CHARGE:
             raise NotFound
-        taken = await transactions.take(
-            connection, partner_id, attempt_id, lease_seconds=runtime.settings.lease_seconds
-        )
-        snapshot = await journal.load(connection, partner_id, attempt.transaction_id, attempt_id)
+        taken, snapshot = await journal.take(runtime, connection, partner_id, attempt.transaction_id, attempt_id)
         adapter = await runtime.accounts.adapter(connection, attempt.account_id)
     if taken is None:  # over, or somebody is at it
         return snapshot

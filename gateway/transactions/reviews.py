@@ -84,9 +84,7 @@ async def cancel(runtime: Runtime, transaction_id: UUID, *, actor: str) -> Trans
     (charge,) = _open(one for one in found.attempts if one.operation is AttemptOperation.CHARGE)
     await _note_act(runtime, found.transaction, "review.cancelled", actor, {"attempt": ids.encode("att", charge.id)})
     async with runtime.database.as_partner(charge.partner_id) as connection:
-        lease = runtime.settings.lease_seconds
-        taken = await transactions.take(connection, charge.partner_id, charge.id, lease_seconds=lease)
-        snapshot = await journal.load(connection, charge.partner_id, transaction_id, charge.id)
+        taken, snapshot = await journal.take(runtime, connection, charge.partner_id, transaction_id, charge.id)
         adapter = await runtime.accounts.adapter(connection, charge.account_id)
     if taken is None:
         raise Refused("it is being looked into at this moment: try again in a minute")
@@ -168,9 +166,8 @@ async def _conclude(runtime: Runtime, decision: ReviewDecision, actor: str) -> N
     assert decision.attempt_id is not None
     partner_id, transaction_id = decision.partner_id, decision.transaction_id
     async with runtime.database.as_partner(partner_id) as connection:
-        lease = runtime.settings.lease_seconds
-        taken = await transactions.take(connection, partner_id, decision.attempt_id, lease_seconds=lease)
-        snapshot = await journal.load(connection, partner_id, transaction_id, decision.attempt_id)
+        attempt_id = decision.attempt_id
+        taken, snapshot = await journal.take(runtime, connection, partner_id, transaction_id, attempt_id)
     if taken is None:
         raise Refused("it is being looked into at this moment: try again in a minute")
     outcome = _succeeded(snapshot, decision) if decision.verdict is ReviewVerdict.SUCCEEDED else _FAILED

@@ -9,8 +9,10 @@ from types import ModuleType
 
 import pytest
 
-from db import embedded, failpoints
-from gateway.transactions import provider_events, reconciler, watchdog
+from db import embedded, failpoints, ids
+from gateway.transactions import provider_events, reconciler, recovery, watchdog
+from tests.acceptance.steps import until
+from tests.acceptance.test_no_notification_is_lost import WAITING_FOR_A_LOCK
 from tests.acceptance.test_recovery_finds_the_truth import reconciled, tampered, the_id
 from tests.conftest import cloned
 from tests.house import House, Json, Partner
@@ -75,6 +77,25 @@ async def test_who_is_cut_off_with_a_finding_in_hand_leaves_it_to_be_found_again
     await looked_at(quiet, finder, partner, made)
     assert (await partner.get(f"/v1/transactions/{made['id']}")).json()["needs_review"]
     await tampered(quiet, made, "19.99")
+
+
+async def test_who_waits_for_a_transaction_does_not_hold_its_attempt_meanwhile(quiet: House) -> None:
+    """Every write locks the transaction and then the attempt; the other way round two would wait for each other."""
+    partner = await quiet.partner()
+    await quiet.fault("act_then_lose_answer", operation="charge", times=2)
+    made = (await partner.charge()).json()
+    attempt_id = ids.decode("att", made["attempts"][0]["id"])
+    assert attempt_id is not None
+
+    async def waiting() -> int:
+        return int(await quiet.owner.fetchval(WAITING_FOR_A_LOCK))
+
+    async with quiet.owner.transaction():
+        await quiet.owner.execute("SELECT FROM transactions WHERE id = $1 FOR UPDATE", the_id(made))
+        asking = asyncio.create_task(recovery.resolve(quiet.background, partner.id, the_id(made), attempt_id))
+        await until(waiting, lambda count: count > 0)
+        await quiet.owner.execute("SELECT FROM attempts WHERE id = $1 FOR UPDATE NOWAIT", attempt_id)
+    assert (await asking).transaction.status == "completed"
 
 
 async def cut_off() -> None:

@@ -73,6 +73,16 @@ async def waiting_for(connection: Connection, account_id: UUID, limit: int) -> d
     return {row["partner_id"]: row["ids"] for row in rows}
 
 
+async def has_nameless(connection: Connection, account_id: UUID) -> bool:
+    """Whether an attempt at this account has no outcome and no id of the PSP yet: what is told may be about it."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM attempts"
+        " WHERE account_id = $1 AND next_check_at IS NOT NULL AND provider_id IS NULL)",
+        account_id,
+    )
+    return found
+
+
 async def bring_forward(connection: Connection, partner_id: UUID, attempt_ids: Sequence[UUID]) -> None:
     """Make checks due now, as their partner."""
     await connection.execute(

@@ -18,6 +18,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from db import disputes, ids, inbox, transactions
+from db import recovery as stored
 from db.database import CommitUncertain, Unavailable
 from db.records import (
     Attempt,
@@ -53,7 +54,7 @@ BATCH = 50
 PARK_AFTER = timedelta(hours=1)
 """How long a notification may wait for what it is about; our own commit takes seconds."""
 PARK_OURS_AFTER = changes.REVIEW_AFTER
-"""And one of ours, for a PSP that is away, or an outcome that is not known yet."""
+"""And one that is ours or may be, for a PSP that is away, or an outcome or id that is not known yet."""
 EXPIRED = Declined(
     code="action_expired",
     kind=DeclineKind.SOFT,
@@ -106,8 +107,9 @@ async def begin_due(runtime: Runtime, lanes: Lanes) -> int:
 
 async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> None:
     for event in events:
+        may_be_ours = await _may_be_ours(runtime, event)  # asked first: what learns its id after this is found
         verdict = await _judged(runtime, event)
-        patience = PARK_AFTER if verdict.partner_id is None else PARK_OURS_AFTER
+        patience = PARK_OURS_AFTER if may_be_ours or verdict.partner_id is not None else PARK_AFTER
         if verdict.state is ProviderEventState.RECEIVED and runtime.clock() - event.received_at > patience:
             verdict = replace(verdict, state=ProviderEventState.PARKED)
         telemetry.provider_events.labels(event.provider, verdict.state).inc()
@@ -117,6 +119,14 @@ async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> 
                     connection, event.id, verdict.state, reason=verdict.reason, partner_id=verdict.partner_id
                 )
     runtime.notified.set()  # more of this account may have come meanwhile
+
+
+async def _may_be_ours(runtime: Runtime, event: ProviderEvent) -> bool:
+    """Of an old one: it may name a payment by an id that we have not learned in all this time."""
+    if runtime.clock() - event.received_at <= PARK_AFTER:
+        return False
+    async with runtime.database.as_system() as connection:
+        return await stored.has_nameless(connection, event.account_id)
 
 
 async def _judged(runtime: Runtime, event: ProviderEvent) -> Verdict:

@@ -308,6 +308,27 @@ async def test_a_notification_waits_for_a_provider_that_is_away_for_hours(quiet:
     assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "failed"
 
 
+async def test_a_notification_waits_for_a_payment_whose_id_is_learned_after_hours(
+    quiet: House, partner: Partner
+) -> None:
+    """Adyen's word of a failed capture names its own id only, and the answer that would have told it was lost."""
+    method = {"type": "card", "tokens": {"adyen": "ada/CAPTURE_FAILED"}}
+    await quiet.fault("act_then_lose_answer", provider="adyen", operation="charge", reference="late-id", times=2)
+    sale = (await partner.charge(payment_method=method, reference="late-id")).json()
+    assert sale["status"] == "processing"
+    told = [one for one in quiet.notifiers["adyen"].remembered if one.event == "CAPTURE_FAILED"][-1]
+    assert not callable(told.headers)
+    assert (await quiet.notify(told.body, told.headers, "adyen")).is_success
+    hours_later = replace(quiet.background, clock=lambda: quiet.background.clock() + timedelta(hours=5))
+    await provider_events.apply_due(hours_later)
+    await _age(quiet, sale, "5 hours")
+    assert (await partner.get(f"/v1/transactions/{sale['id']}")).json()["status"] == "completed"
+    await quiet.owner.execute("UPDATE provider_events SET next_try_at = now() WHERE state = 'received'")
+    await provider_events.apply_due(hours_later)
+    shown = (await partner.get(f"/v1/transactions/{sale['id']}")).json()
+    assert (shown["status"], shown["money_moved"]) == ("failed", "no")
+
+
 async def test_a_list_that_could_not_be_read_is_read_again_from_where_it_was(quiet: House, partner: Partner) -> None:
     away = await quiet.desk.add_account(
         provider="stripe",

@@ -213,8 +213,9 @@ class Stage:
         await self.owner.execute(f"SELECT pg_terminate_backend(pid) {mine}", backends)
         await until(partial(self.owner.fetchval, f"SELECT count(*) {mine}", backends), lambda left: left == 0)
 
-    async def check_invariants(self) -> None:
-        await invariants.check(self.owner, {name: ledger.to_json() for name, ledger in self.ledgers.items()})
+    async def violations(self) -> list[str]:
+        oracles = {name: ledger.to_json() for name, ledger in self.ledgers.items()}
+        return await invariants.violations(self.owner, oracles)
 
 
 @dataclass(slots=True, kw_only=True)

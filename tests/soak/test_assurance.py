@@ -17,29 +17,42 @@ def test_the_page_shows_the_figures() -> None:
     assert assurance.PAGE.read_text(encoding="utf-8") == assurance.page(assurance.read())
 
 
+def counted(name: str) -> assurance.Json:
+    """The campaign's figures. Where it was never finished, its page says so, and nothing can be demanded of it."""
+    figures = assurance.read()
+    if name not in figures:
+        pytest.skip(f"not finished yet: make soak ARGS={name}")
+    found: assurance.Json = figures[name]
+    return found
+
+
 @pytest.mark.parametrize("name", assurance.CAMPAIGNS)
-def test_every_campaign_was_run(name: str) -> None:
-    assert assurance.read()[name]["run"]["date"]
+def test_a_campaign_says_when_and_of_which_revision_it_was(name: str) -> None:
+    assert counted(name)["run"].keys() >= {"date", "revision"}
 
 
 def test_the_last_soak_was_long_and_found_nothing() -> None:
-    soak = assurance.read()["soak"]
+    soak = counted("soak")
     assert soak["violations"] == []
     assert soak["transactions"] >= TRANSACTIONS_MIN
     assert soak["kills"]["serve"] + soak["kills"]["worker"] >= KILLS_MIN
 
 
 def test_the_last_simulation_was_long_and_found_nothing() -> None:
-    simulation = assurance.read()["simulation"]
+    simulation = counted("simulation")
     assert simulation["violations"] == []
     assert simulation["seeds"] >= SEEDS_MIN
     assert simulation["virtual_hours"] >= VIRTUAL_HOURS_MIN
 
 
-def test_every_planted_bug_and_every_mutant_was_noticed() -> None:
-    planted, mutants = assurance.read()["planted"], assurance.read()["mutants"]["mutants"]
+def test_every_planted_bug_was_noticed() -> None:
+    planted = counted("planted")
     assert planted["planted_bugs"]["total"] >= PLANTED_MIN
     assert all(kind["caught"] == kind["total"] for kind in planted.values() if "caught" in kind)
+
+
+def test_every_mutant_was_noticed() -> None:
+    mutants = counted("mutants")["mutants"]
     assert mutants["killed"] + mutants["equivalent"] == mutants["total"]
 
 

@@ -199,8 +199,7 @@ async def test_a_key_is_answered_by_the_attempt_that_its_charge_went_on_with(
 @pytest.fixture
 async def breakers_closed(shared_house: House) -> AsyncIterator[None]:
     yield
-    await shared_house.owner.execute("DELETE FROM provider_health")
-    shared_house.runtime.switchboard.routes.cache_clear()
+    await shared_house.breakers_close()
 
 
 @pytest.mark.usefixtures("breakers_closed")

@@ -155,6 +155,12 @@ def _told() -> Iterator[Operation]:
             act=_apply,
             ends="completed",
         )
+    yield Operation(
+        name="notification applied late",
+        prepare=scenes.long_ago(scenes.told(scenes.unknown())),
+        act=_apply,
+        ends="completed",
+    )
     yield Operation(name="dispute applied", prepare=scenes.contested, act=_apply, ends="completed")
     yield Operation(name="contradiction applied", prepare=scenes.wrongly_told, act=_apply, ends="completed")
     yield Operation(name="end by the PSP applied", prepare=scenes.ended_by_the_psp, act=_apply, ends="failed")

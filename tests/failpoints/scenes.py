@@ -93,6 +93,20 @@ def told(prepare: Prepare, provider: str = "stripe") -> Prepare:
     return prepared
 
 
+def long_ago(prepare: Prepare) -> Prepare:
+    """And they have waited there for longer than what is about nothing of ours."""
+
+    async def prepared(scene: Scene) -> None:
+        await prepare(scene)
+        await scene.stage.owner.execute(
+            "ALTER TABLE provider_events DISABLE TRIGGER USER;"
+            "UPDATE provider_events SET received_at = received_at - interval '2 hours' WHERE state = 'received';"
+            "ALTER TABLE provider_events ENABLE TRIGGER USER"
+        )
+
+    return prepared
+
+
 def forgotten(prepare: Prepare) -> Prepare:
     """And the key's answer was deleted after its time."""
 

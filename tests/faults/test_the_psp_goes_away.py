@@ -92,6 +92,7 @@ async def test_a_psp_that_acts_and_says_nothing_for_hours_is_neither_called_fail
 ) -> None:
     tokens = {"stripe": "pm_card_visa", "adyen": "ada/APPROVED", "paypal": "vault_card_visa"}
     key, method = new_key(), {"type": "card", "tokens": tokens}
+    await wires.house.breakers_close()  # what went before would send it elsewhere from the start
     wires.psp.add(Toxic(ToxicKind.DROP_AFTER_REPLY))
     made = await partner.charge(key=key, reference="silent", payment_method=method)
     assert (made.status_code, made.json()["provider"]) == (202, "stripe")

@@ -100,6 +100,18 @@ async def test_what_could_not_be_sent_goes_on_at_the_next_provider(shared_house:
     assert events[2]["data"]["to"] == {"attempt": shown["attempts"][1]["id"], "provider": "adyen"}
 
 
+async def test_an_account_at_a_provider_of_tomorrow_keeps_no_charge_from_the_others(
+    shared_house: House, partner: Partner
+) -> None:
+    """Old and new versions run together while a new one is rolled out."""
+    await shared_house.owner.execute(
+        "INSERT INTO provider_accounts (id, partner_id, provider, livemode, label, credentials)"
+        " VALUES (uuid_v7(), $1, 'tomorrow', false, 'new', '')",
+        partner.id,
+    )
+    assert (await pay(partner)).json()["status"] == "completed"
+
+
 @pytest.mark.usefixtures("stripe_away")
 async def test_what_is_dear_is_dear_at_the_next_provider_too(shared_house: House, partner: Partner) -> None:
     await shared_house.desk.review_above(partner.id, {"USD": Decimal(10)})

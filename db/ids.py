@@ -14,12 +14,13 @@ _LENGTH = 26
 
 
 def new() -> UUID:
-    """A fresh UUIDv7 (RFC 9562): 48 bits of milliseconds, then 74 random bits, so ids are ordered and unguessable."""
-    milliseconds = time.time_ns() // 1_000_000
-    random_bits = secrets.randbits(74)
-    return UUID(
-        int=milliseconds << 80 | 0x7 << 76 | (random_bits >> 62) << 64 | 0b10 << 62 | random_bits & (1 << 62) - 1
-    )
+    """A fresh UUIDv7: 48 bits of milliseconds, 12 of their fraction, 62 random bits: ordered and unguessable.
+
+    The fraction (RFC 9562, 6.2, method 3) orders what happens within one millisecond, to a quarter of a microsecond.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = nanoseconds * 4_096 // 1_000_000
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0b10 << 62 | secrets.randbits(62))
 
 
 def after(last: UUID | None) -> UUID:

@@ -387,3 +387,9 @@ class DeliveryAttempt:
     status_code: int | None
     error: str | None
     response_excerpt: str | None
+
+
+class ReplayState(StrEnum):
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"

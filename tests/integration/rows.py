@@ -38,6 +38,7 @@ async def write(owner: asyncpg.Connection[asyncpg.Record]) -> None:
 
 def _rows() -> Iterator[Row]:
     yield "provider_accounts", {"id": PLATFORM_ACCOUNT} | _ACCOUNT
+    yield "signing_keys", {"id": ids.new(), "public_key": "\\x" + "00" * 32, "private_key": "\\x00"}
     for partner_id in (ALICE, BOB):
         yield from _of_partner(partner_id)
         for old in (False, True):
@@ -98,6 +99,10 @@ def _of_sale(partner_id: UUID, *, old: bool) -> Iterator[Row]:
     sent = {"endpoint_id": endpoint, "event_id": event, "event_type": "transaction.completed", "state": "delivered"}
     yield "webhook_deliveries", of_sale | {"id": delivery} | sent | _AT
     yield "webhook_attempts", mine | {"delivery_id": delivery, "number": 1, "started_at": NOW, "duration_ms": 1}
+    again = {"livemode": False, "endpoint_id": endpoint, "since": LONG_AGO, "until": NOW, "event_types": ["*"]}
+    yield "webhook_replays", mine | again | {"id": ids.new(), "total": 1}
+    counted = {"endpoint_id": endpoint, "event_id": event, "day": NOW.date(), "count": 1, "digest": "\\x" + "00" * 32}
+    yield "webhook_manifests", mine | counted
     notified = {"account_id": ACCOUNTS[partner_id], "provider": "stripe", "dedupe_key": f"evt_{event}"}
     yield "provider_events", mine | {"id": ids.new(), "headers": {}, "body": "\\x00"} | notified
     asked = {"attempt_id": charge, "purpose": "look_up", "outcome": {}, "called_at": NOW}

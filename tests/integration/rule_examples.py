@@ -57,6 +57,7 @@ _PARTITIONED = _HISTORY | {
     )
 }
 _PARTITION = {"append_only_truncate": Example("TRUNCATE {table}")}
+_OVER = {"state": "completed", "finished_at": "2020-01-01"}  # of a replay
 _KEPT = {"keep": Example("DELETE FROM {table}"), "keep_truncate": Example("TRUNCATE {table}")}
 _CHARGE = {"of": "t.operation = 'charge'", "state": "declined"}
 _OPEN = {"of": "t.operation = 'charge'", "state": "sending"}
@@ -118,6 +119,9 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "events_pkey": same(sequence=2),
         "events_partner_id_transaction_id_sequence_key": new(),
         "events_partner_id_transaction_id_fkey": new(transaction_id=NOWHERE),
+        "append_only_truncate": Example(
+            "TRUNCATE {table} CASCADE", "DROP TRIGGER append_only_truncate ON webhook_manifests"
+        ),
     },
     "findings": {
         "findings_pkey": same(subject="x"),
@@ -221,6 +225,11 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "routing_tallies_partner_id_fkey": same(partner_id=NOWHERE),
         "routing_tallies_account_id_fkey": same(account_id=NOWHERE),
     },
+    "signing_keys": {
+        "signing_keys_pkey": same(retires_at="2020-01-01"),
+        "signing_keys_public_key_check": update("public_key = ''"),
+        "one_signing_key": new(),
+    },
     "stored_payment_methods": {
         "stored_payment_methods_pkey": same(),
         "stored_payment_methods_exp_month_check": update("exp_month = 13"),
@@ -282,5 +291,26 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "webhook_endpoints_pkey": same(),
         "webhook_endpoints_event_types_check": update("event_types = ARRAY[]::varchar[]"),
         "webhook_endpoints_partner_id_fkey": new(partner_id=NOWHERE),
+        "webhook_endpoints_rate_limit_per_second_check": update("rate_limit_per_second = 0"),
+        "headers_named": update("header_names = ARRAY['x-shop']"),
+        "probed_while_disabled": update("probe_at = now()"),
+    },
+    "webhook_manifests": _HISTORY
+    | {
+        "webhook_manifests_pkey": same(),
+        "webhook_manifests_count_check": same(day="2020-01-01", count=-1),
+        "webhook_manifests_digest_check": same(day="2020-01-01", digest="\\x00"),
+        "webhook_manifests_partner_id_endpoint_id_fkey": same(endpoint_id=NOWHERE),
+        "webhook_manifests_partner_id_event_id_fkey": same(day="2020-01-01", event_id=NOWHERE),
+    },
+    "webhook_replays": {
+        "webhook_replays_pkey": same(**_OVER),
+        "one_replay": new(),
+        "webhook_replays_event_types_check": new(**_OVER, event_types=[]),
+        "webhook_replays_partner_id_endpoint_id_fkey": new(**_OVER, endpoint_id=NOWHERE),
+        "webhook_replays_queued_check": update("queued = -1"),
+        "webhook_replays_total_check": update("total = -1"),
+        "since_before_until": update("until = since"),
+        "finished_once_over": update("finished_at = now()"),
     },
 }

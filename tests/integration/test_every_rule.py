@@ -193,6 +193,8 @@ SEEN: Mapping[str, Mapping[str, str]] = {
     "webhook_deliveries": _WORKERS,
     "webhook_deliveries_other": _OWN,
     "webhook_endpoints": _WORKERS,
+    "webhook_manifests": _WORKERS,
+    "webhook_replays": _WORKERS,
 }
 """Whose rows the policies show to whom: alice's, bob's, the platform's; to everybody else none.
 

@@ -16,7 +16,10 @@ from db.database import Database, Role
 from tests.house import House
 
 Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
-HISTORY = ("transaction_events", "ledger_entries", "ledger_accounts", "events", "audit_logs", "webhook_attempts")
+HISTORY = (
+    *("transaction_events", "ledger_entries", "ledger_accounts", "events", "audit_logs"),
+    *("webhook_attempts", "webhook_manifests"),
+)
 KEPT = ("attempts", "provider_events")
 """Rows may change as their state does; none may go."""
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.RestrictViolationError, asyncpg.CheckViolationError)
@@ -384,6 +387,7 @@ async def test_the_worker_finds_due_work_of_all_and_reads_the_rest_as_one_partne
     wide = {
         *("attempts", "provider_accounts", "provider_events"),
         *("webhook_endpoints", "events", "webhook_deliveries", "webhook_attempts"),
+        *("webhook_replays", "webhook_manifests", "signing_keys"),
     }
     async with as_role(url_of(house), "paygate_worker") as worker:
         for table in await readable(house.owner, "paygate_worker"):

@@ -11,7 +11,7 @@ from db.records import Endpoint, Scope
 from db.vault import Vault
 
 MOVED_MAX = 10_000
-"""Deliveries moved with their endpoint at once, within the statement timeout; `outbox.claim` and `outbox.release` meet
+"""Deliveries moved with their endpoint at once, within the statement timeout; `deliveries.claim` and `.release` meet
 the others as they come due."""
 _OVERLAP = "24 hours"
 _ENDPOINT = shapes.columns(Endpoint)
@@ -117,7 +117,8 @@ async def enable(connection: Connection, scope: Scope, endpoint_id: UUID) -> End
     """What was held meanwhile becomes due at once, with all its tries before it."""
     row = await connection.fetchrow(
         "UPDATE webhook_endpoints SET state = 'enabled', disabled_reason = NULL, consecutive_failures = 0,"
-        " failing_since = NULL WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL"
+        " failing_since = NULL, probe_at = NULL, probes = 0"
+        " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL"
         f" RETURNING {_ENDPOINT}",
         scope.partner_id,
         endpoint_id,
@@ -139,7 +140,7 @@ async def enable(connection: Connection, scope: Scope, endpoint_id: UUID) -> End
 async def disable(connection: Connection, scope: Scope, endpoint_id: UUID, *, reason: str) -> Endpoint | None:
     """What is not delivered yet, and what comes, is held until it is enabled again."""
     row = await connection.fetchrow(
-        "UPDATE webhook_endpoints SET state = 'disabled', disabled_reason = $4"
+        "UPDATE webhook_endpoints SET state = 'disabled', disabled_reason = $4, probe_at = NULL, probes = 0"
         " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL"
         f" RETURNING {_ENDPOINT}",
         scope.partner_id,

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 
 from db import failpoints, idempotency, ids, inbox, outbox, partitions, transactions
 from db.database import CommitUncertain, Role, Unavailable
-from db.outbox import ClaimedDelivery, Result
+from db.deliveries import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
 from gateway import doctor, listener, metrics, runtime, telemetry
 from gateway.api.webhooks import endpoint_body
@@ -171,16 +171,16 @@ async def _metrics(settings: Settings, stop: asyncio.Event) -> None:
 
 def _announce_with(opened: Runtime) -> Callable[[Endpoint], PublishedEvent]:
     def announce(endpoint: Endpoint) -> PublishedEvent:
-        event_id, at = ids.new(), opened.clock()
+        event_id, at, kind = ids.new(), opened.clock(), f"endpoint.{endpoint.state}"
         return PublishedEvent(
             partner_id=endpoint.partner_id,
             id=event_id,
             livemode=endpoint.livemode,
-            type="endpoint.disabled",
+            type=kind,
             transaction_id=None,
             sequence=None,
             body=representation.event_text(
-                event_id, "endpoint.disabled", at=at, sequence=None, data=representation.encode(endpoint_body(endpoint))
+                event_id, kind, at=at, sequence=None, data=representation.encode(endpoint_body(endpoint))
             ),
             created_at=at,
         )

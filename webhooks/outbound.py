@@ -1,6 +1,7 @@
 """Deliver what is due: claim, sign, post, judge, record. One loop, one database transaction at a time.
 
-    turn:  record what ended ─ tell partners whose endpoint that disabled ─ claim for the free places ─ commit
+    turn:  record what ended ─ tell partners whose endpoint that disabled or enabled ─ sweep ─ look for queues ─ claim
+           for the free places ─ commit
     tries: one task each, no connection held; each ends as a result that waits for the next turn
 
 What is not recorded (a crash, a lost database, a stop that took too long) is sent again with the same webhook-id.
@@ -18,19 +19,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 from uuid import UUID
 
-from db import endpoints, failpoints, ids, outbox
+from db import deliveries, endpoints, failpoints, ids, outbox
 from db.database import CommitUncertain, Connection, Database, Unavailable
-from db.outbox import ClaimedDelivery, Result
+from db.deliveries import ClaimedDelivery, Queue, Result
 from db.records import DeliveryState, Endpoint, PublishedEvent
 from db.vault import CannotOpen, Vault
 from webhooks import schedule, signing
+from webhooks.places import Allotment
 from webhooks.posting import Answer, Failed, Poster
 from webhooks.schedule import Verdict
 
 USER_AGENT = "Paygate-Webhooks/1"
 SWEEP_SECONDS = 30.0
+LOOK_SECONDS = 0.02
+PROBES_MAX = 10  # of one sweep
 RELEASED_MAX = 1_000  # deliveries of one sweep: short transactions, and what is due stays ahead of what was held
 FINAL_RECORDS_MAX = 2  # the first may meet a connection that died unnoticed
 OUR_RETRY_SECONDS = 60.0
@@ -44,10 +49,9 @@ _log = logging.getLogger("paygate.webhooks")
 class Limits:
     """How much is under way and how long things may take; the defaults serve one worker process."""
 
-    in_flight_max: int = 64
-    per_endpoint_max: int = (
-        16  # four endpoints that swallow everything fill a process; fairness comes with its own issue
-    )
+    in_flight_max: int = 512  # a try that waits costs a socket and little else
+    slow_max: int = 256  # of those, to endpoints that are slow, silent or unknown
+    per_endpoint_max: int = 32
     lease_seconds: float = 60.0  # the posting deadline, a turn, and time to wait out a short loss of the database
     poll_min_seconds: float = 0.05
     poll_max_seconds: float = 1.0
@@ -57,7 +61,7 @@ class Limits:
 DEFAULT_LIMITS = Limits()
 
 Announce = Callable[[Endpoint], PublishedEvent]
-"""The `endpoint.disabled` event for an endpoint that was just disabled."""
+"""The event that tells of an endpoint that was just disabled or enabled."""
 Observe = Callable[[ClaimedDelivery, Result], None]
 """Told of every try when it ends; for metrics."""
 
@@ -83,16 +87,19 @@ class Deliverer:
         self._database, self._vault, self._poster = database, vault, poster
         self._announce, self._observe, self._clock, self._chance = announce, observe, clock, chance
         self._limits = limits
-        self._tries: set[asyncio.Task[None]] = set()
-        self._in_flight: Counter[UUID] = Counter()
+        self._allotment = Allotment(total=limits.in_flight_max, slow=limits.slow_max, each=limits.per_endpoint_max)
+        self._tries: set[asyncio.Task[DeliveryState]] = set()
         self._results: list[Result] = []
         self._awake = asyncio.Event()
         self._pause_seconds = limits.poll_min_seconds
-        self._sweep_at = 0.0
+        self._queues: list[Queue] = []
+        self._news = True
+        self._look_at = self._sweep_at = 0.0
         self._database_lost = False
 
     def wake(self) -> None:
         """Something was published by this process: look at once. Other processes' events are met by polling."""
+        self._news = True
         self._awake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -109,57 +116,74 @@ class Deliverer:
     async def _turn(self) -> None:
         await failpoints.reach("turn")
         self._awake.clear()
-        free = self._limits.in_flight_max - len(self._tries)
         results = tuple(self._results)
-        if not results and free <= 0:
+        if not results and self._allotment.free <= 0:
             return
         try:
             async with self._database.as_system() as connection:
-                disabled = await self._record(connection, results)
-                released = await self._sweep(connection)
-                claimed = await self._claim(connection, free)
+                changed = await self._record(connection, results)
+                released, probed = await self._sweep(connection)
+                claimed = await self._claim(connection)
         except (Unavailable, CommitUncertain) as loss:
             self._back_off(loss)
             return
         del self._results[: len(results)]
-        for endpoint in disabled:
-            _log.warning("endpoint disabled", extra=_fields(endpoint.id, reason=endpoint.disabled_reason))
-        for delivery in claimed:
+        for endpoint in changed:
+            self._sweep_at = 0.0  # what was held for one that is back is released
+            _log.warning(f"endpoint {endpoint.state}", extra=_fields(endpoint.id, reason=endpoint.disabled_reason))
+        for delivery in (*probed, *claimed):
             self._start(delivery)
         self._database_lost = False
-        idle = not (results or released or claimed)
+        idle = not (results or released or probed or claimed)
         limits = self._limits
         self._pause_seconds = min(2 * self._pause_seconds, limits.poll_max_seconds) if idle else limits.poll_min_seconds
 
     async def _record(self, connection: Connection, results: tuple[Result, ...]) -> list[Endpoint]:
         if not results:
             return []
-        recorded = await outbox.record(connection, results)
+        recorded = await deliveries.record(connection, results)
         if recorded.fenced:
             _log.warning("results of lost leases dropped", extra={"fields": {"count": recorded.fenced}})
-        for endpoint in recorded.disabled:
+        for endpoint in recorded.changed:
             await outbox.publish(connection, self._announce(endpoint))
-        return list(recorded.disabled)
+        return list(recorded.changed)
 
-    async def _sweep(self, connection: Connection) -> int:
-        now = asyncio.get_running_loop().time()
+    async def _sweep(self, connection: Connection) -> tuple[int, list[ClaimedDelivery]]:
+        now = _now()
         if now < self._sweep_at:
-            return 0
-        released = await outbox.release(connection, RELEASED_MAX)
+            return 0, []
+        released = await deliveries.release(connection, RELEASED_MAX)
+        probed = await deliveries.probe(connection, limit=PROBES_MAX, lease_seconds=self._limits.lease_seconds)
         self._sweep_at = now if released == RELEASED_MAX else now + SWEEP_SECONDS
-        return released
+        return released, probed
 
-    async def _claim(self, connection: Connection, free: int) -> list[ClaimedDelivery]:
-        if free <= 0:
+    async def _claim(self, connection: Connection) -> list[ClaimedDelivery]:
+        if self._allotment.free <= 0:
             return []
-        return await outbox.claim(
+        await self._look(connection)
+        shares = self._allotment.share(self._queues, _now())
+        if not shares:
+            return []
+        claimed = await deliveries.claim(
             connection,
-            limit=free,
+            shares,
+            limit=self._allotment.free,
             lease_seconds=self._limits.lease_seconds,
             delays_seconds=schedule.DELAYS_SECONDS,
-            per_endpoint=self._limits.per_endpoint_max,
-            in_flight=self._in_flight,
         )
+        found = Counter(delivery.endpoint_id for delivery in claimed)
+        self._queues = [queue for queue in self._queues if found[queue.endpoint_id]]
+        return claimed
+
+    async def _look(self, connection: Connection) -> None:
+        """The queues that have something due. Where they are many, less often: a tenth of the time is for this."""
+        began = _now()
+        if began < self._look_at and not self._news:
+            return
+        self._news = False  # before the look: what is announced while it runs is looked for again
+        self._queues = await deliveries.waiting(connection)
+        ended = _now()
+        self._look_at = ended + max(LOOK_SECONDS, 9 * (ended - began))
 
     def _back_off(self, loss: Exception) -> None:
         """Results stay for the next turn: recording one twice changes nothing. Claims that were lost are leased out."""
@@ -195,20 +219,20 @@ class Deliverer:
     def _start(self, delivery: ClaimedDelivery) -> None:
         attempt = asyncio.create_task(self._try(delivery))
         self._tries.add(attempt)
-        self._in_flight[delivery.endpoint_id] += 1
+        self._allotment.take(delivery.endpoint_id, delivery.id, _now())
         attempt.add_done_callback(partial(self._ended, delivery))
 
-    def _ended(self, delivery: ClaimedDelivery, attempt: asyncio.Task[None]) -> None:
+    def _ended(self, delivery: ClaimedDelivery, attempt: asyncio.Task[DeliveryState]) -> None:
         self._tries.discard(attempt)
-        self._in_flight[delivery.endpoint_id] -= 1
-        if not self._in_flight[delivery.endpoint_id]:
-            del self._in_flight[delivery.endpoint_id]
+        error = asyncio.CancelledError() if attempt.cancelled() else attempt.exception()
+        delivered = error is None and attempt.result() is DeliveryState.DELIVERED
+        self._allotment.give_back(delivery.endpoint_id, delivery.id, _now(), delivered=delivered)
         self._awake.set()
-        if not attempt.cancelled() and (error := attempt.exception()):
+        if isinstance(error, Exception):
             # A defect of ours. The claim has counted the try, so the delivery waits its turn and ends as exhausted.
             _log.error("a try ended without a result", exc_info=error, extra=_fields(delivery.endpoint_id, delivery.id))
 
-    async def _try(self, delivery: ClaimedDelivery) -> None:
+    async def _try(self, delivery: ClaimedDelivery) -> DeliveryState:
         started_at, began = self._clock(), time.perf_counter()
         outcome = await self._send(delivery, int(started_at))
         seconds = time.perf_counter() - began
@@ -226,6 +250,7 @@ class Deliverer:
                 ),
             )
         self._observe(delivery, result)
+        return result.state
 
     async def _send(self, delivery: ClaimedDelivery, timestamp: int) -> Answer | Failed:
         try:
@@ -251,6 +276,10 @@ class Deliverer:
         answer = await self._poster.post(delivery.url, headers, body)
         await failpoints.reach("post.answered")
         return answer
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def conclude(
@@ -310,7 +339,7 @@ def _fields(endpoint_id: UUID, delivery_id: UUID | None = None, **more: object) 
     return {"fields": {"endpoint_id": ids.encode("whe", endpoint_id), **delivery, **more}}
 
 
-async def _cancel(*tasks: asyncio.Task[None]) -> None:
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -35,6 +35,7 @@ EVENT_TYPES: tuple[str, ...] = (
     *(f"refund.{name}" for name in ("created", "completed", "failed")),
     *(f"dispute.{name}" for name in ("opened", "won", "lost")),
     "endpoint.disabled",
+    "endpoint.enabled",
     "ping",
 )
 """Every event a partner can subscribe to."""

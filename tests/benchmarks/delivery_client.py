@@ -27,7 +27,7 @@ import uvloop
 
 from db import endpoints, ids, outbox, schema
 from db.database import Database, Role
-from db.outbox import ClaimedDelivery, Result
+from db.deliveries import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent, Scope
 from db.vault import Vault
 from webhooks import signing

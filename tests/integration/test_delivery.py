@@ -26,9 +26,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from db import embedded, endpoints, ids, outbox
+from db import deliveries, embedded, endpoints, ids, outbox
 from db.database import Database, Role
-from db.outbox import ClaimedDelivery, Result
+from db.deliveries import ClaimedDelivery, Places, Result
 from db.records import Delivery, DeliveryAttempt, DeliveryState, Endpoint, EndpointState, PublishedEvent, Scope
 from db.vault import CannotOpen, Vault
 from webhooks import outbound, schedule, signing
@@ -252,7 +252,7 @@ def published(
 def announce(endpoint: Endpoint) -> PublishedEvent:
     return published(
         Scope(endpoint.partner_id, endpoint.livemode),
-        "endpoint.disabled",
+        f"endpoint.{endpoint.state}",
         {"id": ids.encode("whe", endpoint.id), "reason": endpoint.disabled_reason},
     )
 
@@ -291,27 +291,29 @@ async def deliver(
     return results
 
 
-async def claim(
-    worker: Database, *, limit: int = 64, per_endpoint: int = 16, in_flight: dict[UUID, int] | None = None
-) -> list[ClaimedDelivery]:
+async def claim(worker: Database, *, limit: int = 64, each: int = 16) -> list[ClaimedDelivery]:
     async with worker.as_system() as connection:
-        return await outbox.claim(
+        return await deliveries.claim(
             connection,
+            [Places(queue, each) for queue in await deliveries.waiting(connection)],
             limit=limit,
             lease_seconds=60,
             delays_seconds=schedule.DELAYS_SECONDS,
-            per_endpoint=per_endpoint,
-            in_flight=in_flight or {},
         )
 
 
-async def record(worker: Database, *ended: tuple[ClaimedDelivery, Answer | Failed]) -> outbox.Recorded:
+async def probe(worker: Database) -> list[ClaimedDelivery]:
+    async with worker.as_system() as connection:
+        return await deliveries.probe(connection, limit=10, lease_seconds=60)
+
+
+async def record(worker: Database, *ended: tuple[ClaimedDelivery, Answer | Failed]) -> deliveries.Recorded:
     results = [
         outbound.conclude(delivery, outcome, started_at=1_800_000_000, seconds=0.1, chance=0.5)
         for delivery, outcome in ended
     ]
     async with worker.as_system() as connection:
-        return await outbox.record(connection, results)
+        return await deliveries.record(connection, results)
 
 
 OK = Answer(200, "", None)
@@ -698,7 +700,7 @@ async def test_concurrent_claims_never_take_the_same_delivery(partner: Partner) 
     await partner.endpoint("http://127.0.0.1/")
     for _ in range(40):
         await partner.publish()
-    claims = await asyncio.gather(*(claim(partner.worker, limit=10, per_endpoint=100) for _ in range(8)))
+    claims = await asyncio.gather(*(claim(partner.worker, limit=10, each=100) for _ in range(8)))
     taken = [delivery.id for claimed in claims for delivery in claimed]
     assert len(taken) == len(set(taken))
 
@@ -793,34 +795,120 @@ async def test_one_endpoint_cannot_fill_a_batch(partner: Partner) -> None:
         await partner.publish()
     other = await partner.endpoint("http://127.0.0.1/", ("transaction.completed",))
     await partner.publish()
-    claimed = await claim(partner.worker, limit=10, per_endpoint=4)
+    claimed = await claim(partner.worker, limit=10, each=4)
     assert sorted(delivery.endpoint_id for delivery in claimed) == sorted([*[busy.id] * 4, other.id])
-    more = await claim(partner.worker, limit=10, per_endpoint=4, in_flight={busy.id: 3})
-    assert [delivery.endpoint_id for delivery in more] == [busy.id]
-    assert await claim(partner.worker, limit=10, per_endpoint=4, in_flight={busy.id: 4}) == []
+
+
+async def test_every_queue_gives_its_first_before_any_gives_its_second(partner: Partner) -> None:
+    hooks = [await partner.endpoint("http://127.0.0.1/") for _ in range(5)]
+    for _ in range(3):
+        await partner.publish()
+    for _ in range(3):
+        claimed = await claim(partner.worker, limit=5)
+        assert {delivery.endpoint_id for delivery in claimed} == {endpoint.id for endpoint in hooks}
+
+
+async def test_a_rate_limit_holds_for_all_workers_together(partner: Partner) -> None:
+    limited = await partner.endpoint("http://127.0.0.1/")
+    await partner.owner.execute("UPDATE webhook_endpoints SET rate_limit_per_second = 20 WHERE id = $1", limited.id)
+    before = await partner.look(limited)
+    for _ in range(10):
+        await partner.publish()
+    claims = await asyncio.gather(*(claim(partner.worker) for _ in range(4)))
+    assert sum(len(claimed) for claimed in claims) == 2, "a tenth of a second's worth"
+    assert await claim(partner.worker) == [], "the next is due after a twentieth of a second"
+    assert (await partner.look(limited)).updated_at == before.updated_at
+    for passed, allowed in ((0.05, 1), (10, 2)):
+        await partner.owner.execute(
+            "UPDATE webhook_endpoints SET paced_until = paced_until - make_interval(secs => $2) WHERE id = $1",
+            limited.id,
+            passed,
+        )
+        # What was claimed runs ahead of the clock, so time that passes while this test runs can only add.
+        assert len(await claim(partner.worker)) >= allowed
+
+
+async def test_live_events_go_before_replayed_ones_and_do_not_wait_for_them(partner: Partner) -> None:
+    await partner.endpoint("http://127.0.0.1/")
+    transaction = await partner.transaction()
+    replayed = [await partner.publish(transaction, sequence) for sequence in (1, 2)]
+    await partner.owner.execute(
+        "UPDATE webhook_deliveries SET replay_id = $2 WHERE partner_id = $1", partner.id, ids.new()
+    )
+    live = await partner.publish(transaction, 3)
+    [first] = await claim(partner.worker, limit=1)
+    assert ids.encode("evt", first.event_id) == live
+    [second] = await claim(partner.worker)
+    assert ids.encode("evt", second.event_id) == replayed[0], "and a replay keeps its own order"
+
+
+async def test_an_endpoint_that_failed_for_a_day_is_probed_and_enabled_when_it_is_back(
+    partner: Partner, receiver: Receiver
+) -> None:
+    endpoint = await partner.endpoint(receiver.url("/hook"), ("transaction.completed",))
+    await partner.endpoint(receiver.url("/watching"), ("endpoint.enabled",))
+    sent = [await partner.publish() for _ in range(11)]
+    await partner.owner.execute(
+        "UPDATE webhook_endpoints SET consecutive_failures = 9, failing_since = now() - interval '25 hours'"
+        " WHERE id = $1",
+        endpoint.id,
+    )
+    receiver.scripts["/hook"] = [answering(500)]
+    await record(partner.worker, *((delivery, ERROR) for delivery in await claim(partner.worker)))
+    assert (await partner.look(endpoint)).state is EndpointState.DISABLED
+    assert await probe(partner.worker) == [], "an hour has not passed"
+
+    await partner.owner.execute("UPDATE webhook_endpoints SET probe_at = now() WHERE id = $1", endpoint.id)
+    [probed] = await probe(partner.worker)
+    assert ids.encode("evt", probed.event_id) == sent[0]
+    assert await probe(partner.worker) == []
+    await record(partner.worker, (probed, ERROR))
+    assert (await partner.look(endpoint)).state is EndpointState.DISABLED
+    assert {one.state for one in await partner.deliveries(endpoint)} == {DeliveryState.HELD}
+    pause = await partner.owner.fetchval(
+        "SELECT round(extract(epoch FROM probe_at - now()) / 3600) FROM webhook_endpoints WHERE id = $1", endpoint.id
+    )
+    assert pause == 1, "then two, four, … hours"
+
+    receiver.scripts["/hook"] = [answering(200)]
+    await partner.owner.execute("UPDATE webhook_endpoints SET probe_at = now() WHERE id = $1", endpoint.id)
+    await deliver(partner.worker, len(sent) + 1)
+    assert (await partner.look(endpoint)).state is EndpointState.ENABLED
+    assert sorted(receiver.webhook_ids("/hook")) == sorted(sent)
+    [told] = receiver.received["/watching"]
+    assert json.loads(told.body)["type"] == "endpoint.enabled"
+
+
+async def test_who_switched_an_endpoint_off_is_not_overruled_by_a_probe(partner: Partner) -> None:
+    for reason in ("by request", "gone"):
+        endpoint = await partner.endpoint("http://127.0.0.1/")
+        await partner.publish()
+        async with partner.app.as_partner(partner.id) as connection:
+            await endpoints.disable(connection, partner.scope, endpoint.id, reason=reason)
+    assert await probe(partner.worker) == []
 
 
 async def test_ten_failures_over_a_day_disable_an_endpoint_and_a_success_clears_them(partner: Partner) -> None:
     endpoint = await partner.endpoint("http://127.0.0.1/")
 
-    async def fail(times: int, outcome: Answer | Failed = ERROR) -> outbox.Recorded:
+    async def fail(times: int, outcome: Answer | Failed = ERROR) -> deliveries.Recorded:
         for _ in range(times):
             await partner.publish()
         claimed = await claim(partner.worker)
         return await record(partner.worker, *((delivery, outcome) for delivery in claimed))
 
-    assert not (await fail(12)).disabled, "volume without time"
+    assert not (await fail(12)).changed, "volume without time"
     await partner.owner.execute(
         "UPDATE webhook_endpoints SET failing_since = now() - interval '25 hours' WHERE id = $1", endpoint.id
     )
     await fail(1, OK)
     looked = await partner.look(endpoint)
     assert (looked.consecutive_failures, looked.failing_since) == (0, None)
-    assert not (await fail(9)).disabled
+    assert not (await fail(9)).changed
     await partner.owner.execute(
         "UPDATE webhook_endpoints SET failing_since = now() - interval '25 hours' WHERE id = $1", endpoint.id
     )
-    [disabled] = (await fail(1)).disabled
+    [disabled] = (await fail(1)).changed
     assert (disabled.id, disabled.state, disabled.disabled_reason) == (endpoint.id, EndpointState.DISABLED, "failing")
     assert {delivery.state for delivery in await partner.deliveries(endpoint)} == {
         DeliveryState.HELD,
@@ -837,7 +925,7 @@ async def test_an_event_published_while_its_endpoint_changes_is_neither_lost_nor
     assert (await partner.deliveries(endpoint))[0].state is DeliveryState.HELD
     await partner.owner.execute("UPDATE webhook_endpoints SET state = 'enabled' WHERE id = $1", endpoint.id)
     async with partner.worker.as_system() as connection:
-        assert await outbox.release(connection, 10) == 1
+        assert await deliveries.release(connection, 10) == 1
     assert len(await claim(partner.worker)) == 1
 
 

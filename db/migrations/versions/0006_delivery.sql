@@ -13,14 +13,19 @@ ALTER TABLE webhook_endpoints
     ADD COLUMN probes                integer NOT NULL DEFAULT 0,
     ADD CONSTRAINT headers_named CHECK ((headers IS NULL) = (header_names = '{}')),
     ADD CONSTRAINT probed_while_disabled CHECK (probe_at IS NULL OR state = 'disabled');
+-- Its pace is not a change that anybody made.
+DROP TRIGGER updated_at ON webhook_endpoints;
+CREATE TRIGGER updated_at BEFORE UPDATE ON webhook_endpoints FOR EACH ROW
+    WHEN (NEW.paced_until = OLD.paced_until) EXECUTE FUNCTION set_updated_at();
 CREATE INDEX webhook_endpoints_probe ON webhook_endpoints (probe_at) WHERE probe_at IS NOT NULL;
 GRANT UPDATE (headers) ON webhook_endpoints TO paygate_operator;  -- to move them to another key
 
 -- ── Deliveries ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 ALTER TABLE webhook_deliveries ADD COLUMN replay_id uuid;
-CREATE INDEX webhook_deliveries_queue ON webhook_deliveries (partner_id, endpoint_id, next_attempt_at)
-    WHERE state = 'pending';
+-- One queue for what happens and one for what is replayed, to each endpoint.
+CREATE INDEX webhook_deliveries_queue
+    ON webhook_deliveries (partner_id, endpoint_id, (replay_id IS NOT NULL), next_attempt_at) WHERE state = 'pending';
 DROP INDEX webhook_deliveries_due;
 CREATE INDEX webhook_deliveries_replay ON webhook_deliveries (partner_id, replay_id, state) WHERE replay_id IS NOT NULL;
 

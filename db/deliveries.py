@@ -133,7 +133,8 @@ WHERE q.next_attempt_at <= now()
 
 # An endpoint with a rate limit is locked, so that all workers together keep to it (GCRA: `paced_until` runs ahead of
 # the clock with what was claimed). The scalar sub-select keeps the look at earlier events an index probe per row; as
-# NOT EXISTS it would be planned as a join over everything pending.
+# NOT EXISTS it would be planned as a join over everything pending. For the same reason single rows are told to be
+# pending by their `next_attempt_at`: `state` would invite the queue's index.
 _CLAIM = f"""
 WITH asked AS (
     SELECT * FROM unnest($3::uuid[], $4::uuid[], $5::boolean[], $6::integer[])
@@ -171,22 +172,21 @@ WITH asked AS (
               WHERE earlier.partner_id = d.partner_id AND earlier.transaction_id = d.transaction_id
                 AND earlier.endpoint_id = d.endpoint_id AND earlier.sequence < d.sequence
                 AND earlier.replay_id IS NOT DISTINCT FROM d.replay_id
-                AND earlier.state = 'pending' AND earlier.attempts <= {ORDER_TRIES}
+                AND earlier.next_attempt_at IS NOT NULL AND earlier.attempts <= {ORDER_TRIES}
                 AND (earlier.lease_until > now() OR earlier.next_attempt_at <= now() + interval '{ORDER_WINDOW}')
               LIMIT 1), false)
         ORDER BY d.next_attempt_at
         LIMIT a.places) c
 ), taken AS (
-    SELECT d.partner_id, d.id, d.next_attempt_at, w.livemode, w.url, {_SECRETS} AS secrets,
+    SELECT c.partner_id, c.id, c.endpoint_id, c.next_attempt_at, w.livemode, w.url, {_SECRETS} AS secrets,
            CASE WHEN w.deleted_at IS NOT NULL THEN 'cancelled' WHEN w.state = 'disabled' THEN 'held'
-                WHEN d.attempts >= cardinality($7::float8[]) THEN 'exhausted' ELSE 'pending' END AS next_state
-    FROM candidates c
-    JOIN webhook_deliveries d ON d.partner_id = c.partner_id AND d.id = c.id AND d.epoch = c.epoch
+                WHEN locked.attempts >= cardinality($7::float8[]) THEN 'exhausted' ELSE 'pending' END AS next_state
+    FROM (SELECT * FROM candidates ORDER BY place, next_attempt_at LIMIT $1) c
+    CROSS JOIN LATERAL (
+        SELECT d.attempts FROM webhook_deliveries d
+        WHERE d.partner_id = c.partner_id AND d.id = c.id AND d.epoch = c.epoch AND d.next_attempt_at IS NOT NULL
+        FOR UPDATE SKIP LOCKED) locked
     JOIN webhook_endpoints w ON w.partner_id = c.partner_id AND w.id = c.endpoint_id
-    WHERE d.state = 'pending'
-    ORDER BY c.place, c.next_attempt_at
-    LIMIT $1
-    FOR UPDATE OF d SKIP LOCKED
 ), claimed AS (
     UPDATE webhook_deliveries d SET
         state = t.next_state::delivery_state,
@@ -196,7 +196,7 @@ WITH asked AS (
         epoch = d.epoch + 1,
         attempts = least(d.attempts + 1, cardinality($7))
     FROM taken t
-    WHERE d.partner_id = t.partner_id AND d.id = t.id
+    WHERE d.partner_id = t.partner_id AND d.id = t.id AND d.endpoint_id = t.endpoint_id
     RETURNING d.partner_id, d.id, d.endpoint_id, d.state, d.epoch, d.attempts, d.event_id, d.event_type,
         t.livemode, t.url, t.secrets, extract(epoch FROM now() - t.next_attempt_at)::float8 AS late_seconds
 ), spent AS (

@@ -46,7 +46,7 @@ class Allotment:
         return self._total - self._under_way
 
     def share(self, queues: Iterable[Queue], now: float) -> list[Places]:
-        """Places for each queue; together they may be more than are free, as most queues are short.
+        """Places for each queue; together they may be twice as many as are free, as most queues are short.
 
         A replay gets a quarter of an endpoint's, so that what happens meanwhile finds the rest.
         """
@@ -55,10 +55,11 @@ class Allotment:
             len(known.under_way) for known in self._known.values() if known.under_way and not known.is_prompt(now)
         )
         both = _twice(queue.endpoint_id for queue in waiting)
+        even = 2 * self.free // max(len(waiting), 1) + 1
         shared = []
         for queue in waiting:
             known = self._of(queue)
-            places = _part(known.places - len(known.under_way), queue, beside=queue.endpoint_id in both)
+            places = min(_part(known.places - len(known.under_way), queue, beside=queue.endpoint_id in both), even)
             if not known.is_prompt(now):
                 places = min(places, slow_free)
                 slow_free -= places

@@ -125,7 +125,7 @@ async def _deliver(url: str, database_url: str, deliveries: int) -> None:
         raise AssertionError(endpoint)
 
     async with Poster(AddressPolicy(allow_loopback_http=True)) as poster:
-        deliverer = Deliverer(worker, VAULT, poster, announce=announce, observe=count, limits=Limits(IN_FLIGHT))
+        deliverer = Deliverer(worker, VAULT, poster, announce=announce, observe=count, limits=Limits())
         cpu, wall = time.process_time(), time.perf_counter()
         await deliverer.run(stop)
     _print(

@@ -74,7 +74,8 @@ def test_slow_silent_and_unknown_endpoints_share_a_part(allotment: Allotment) ->
             for _ in range(shared(allotment, other)[0]):
                 allotment.take(other.endpoint_id, ids.new(), 0.0)
     assert allotment.free == 32
-    assert shared(allotment, prompt, *others) == [3] + [0] * 100
+    assert shared(allotment, prompt, *others) == [1] + [0] * 100
+    assert shared(allotment, prompt) == [3]
 
 
 def test_an_endpoint_that_falls_silent_is_known_by_its_oldest_try(allotment: Allotment) -> None:

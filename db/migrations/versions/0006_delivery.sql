@@ -1,6 +1,15 @@
 -- Webhook delivery: what is due is found endpoint by endpoint, so that none hides another's. The program before it runs
 -- on this schema too; its claims are slower without the index that is dropped.
 
+-- Ids in the order of their making within a millisecond too: its microseconds take the place of twelve random bits
+-- (RFC 9562, 6.2, method 3), as in the program's own ids.
+CREATE OR REPLACE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT encode(overlay(uuid_send(gen_random_uuid())
+                          PLACING substring(int8send(at / 1000) FROM 3) || int2send((28672 + at % 1000 * 4096 / 1000)::int2)
+                          FROM 1 FOR 8), 'hex')::uuid
+    FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS at) AS microseconds
+$$;
+
 -- ── Endpoints ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 ALTER TABLE webhook_endpoints

@@ -241,6 +241,10 @@ def _detail(error: Exception) -> str:
     """What went wrong without addresses or paths: the certificate's fault or the system's word for the errno."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return _detail(error.certificate_error)
+    if isinstance(
+        error, aiohttp.ClientConnectorError
+    ):  # one of them calls itself an SSLError and has none of its words
+        return _detail(error.os_error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):

@@ -612,6 +612,12 @@ async def test_a_certificate_for_another_name_fails(tls: TlsReceiver) -> None:
     assert tls.hosts == []
 
 
+async def test_a_server_that_speaks_no_tls_fails_like_any_other(tls: TlsReceiver, receiver: Receiver) -> None:
+    plain = dataclasses.replace(tls, port=receiver.port)
+    async with plain.poster(Names([["127.0.0.1"]])) as poster:
+        assert await poster.post(plain.url, {}, b"{}") == Failed("TLS failed: WRONG_VERSION_NUMBER")
+
+
 async def test_a_name_that_moves_inside_between_two_sends_is_refused(tls: TlsReceiver) -> None:
     names = Names([["127.0.0.1"], ["127.0.0.2"], ["127.0.0.1", "10.0.0.1"], ["::ffff:127.0.0.1"]])
     async with tls.poster(names) as poster:

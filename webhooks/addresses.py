@@ -183,13 +183,15 @@ def _public_host(spelled: str) -> str:
     """The host in its one ASCII spelling; anything a resolver or a parser could read as an address is refused."""
     try:
         host = idna.encode(spelled, uts46=True, std3_rules=True).decode()
+        top = idna.decode(host.rpartition(".")[2])
     except (idna.IDNAError, UnicodeError):
         raise Refused("the URL's host is not a valid name") from None
     labels = host.split(".")
     if len(host) > _HOST_MAX or not all(_LABEL.fullmatch(label) for label in labels):
         raise Refused("the URL's host is not a valid name")
-    # Whatever inet_aton reads as an address (127.1, 0x7f.1, 0177.0.0.1, 2130706433) has a last part in digits.
-    if labels[-1][0].isdigit():
+    # Whatever inet_aton reads as an address (127.1, 0x7f.1, 0177.0.0.1, 2130706433) has a last part in digits; and to
+    # some readers, such as Python's own int(), those of any script are digits.
+    if top[0].isdigit():
         raise Refused("the URL must name a host, not an IP address")
     if len(labels) == 1 or labels[-1] in _INSIDE_NAMES:
         raise Refused("the URL's host must be a public name")

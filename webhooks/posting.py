@@ -15,6 +15,7 @@ import threading
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import aiohttp
@@ -29,6 +30,7 @@ DEADLINE_SECONDS = 15.0
 KEEPALIVE_SECONDS = 15.0  # below what common servers keep: a reused connection that dies costs a try
 ANSWER_BYTES_MAX = 65_536
 EXCERPT_CHARACTERS_MAX = 1024
+URLS_REMEMBERED = 4_096
 LOOK_UP_SECONDS = 10.0  # within the deadline, so that silent name servers are told from silent endpoints
 LOOK_UPS_MAX = 64  # a look-up cannot be interrupted: those of dead name servers outlive their deadline
 RESOLVER_TRUST_SECONDS = 60.0
@@ -109,12 +111,9 @@ class Poster:
             return self._explain(error)
 
     async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        target = addresses.check_url(url, self._policy)
-        parsed = URL(target.url, encoded=True)
-        if (parsed.raw_host, parsed.port) != (target.host, target.port):  # two parsers must not read two addresses
-            raise addresses.Refused("the URL can be read in two ways")
         assert self._session is not None, "open the poster with `async with`"
-        async with self._session.post(parsed, headers=headers, data=body, allow_redirects=False) as answer:
+        checked = _checked(url, self._policy)
+        async with self._session.post(checked, headers=headers, data=body, allow_redirects=False) as answer:
             received = bytearray()
             async for chunk in answer.content.iter_any():
                 received += chunk
@@ -221,6 +220,16 @@ class _CheckedResolver(AbstractResolver):
         if error.errno == socket.EAI_NONAME:
             self._answered_at = asyncio.get_running_loop().time()
         return Failed("the host name cannot be resolved")
+
+
+@lru_cache(maxsize=URLS_REMEMBERED)
+def _checked(url: str, policy: AddressPolicy) -> URL:
+    """Pure, and asked for the same few URLs again and again. Raises `addresses.Refused`, which is not remembered."""
+    target = addresses.check_url(url, policy)
+    parsed = URL(target.url, encoded=True)
+    if (parsed.raw_host, parsed.port) != (target.host, target.port):  # two parsers must not read two addresses
+        raise addresses.Refused("the URL can be read in two ways")
+    return parsed
 
 
 def _get_addresses(host: str, port: int) -> list[str] | OSError:

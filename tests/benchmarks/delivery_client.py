@@ -22,6 +22,7 @@ from typing import cast
 
 import aiohttp
 import asyncpg
+import httpcore
 import httpx
 import uvloop
 
@@ -43,6 +44,29 @@ HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "u
 VAULT = Vault({1: bytes(32)})
 
 Call = Callable[[], Awaitable[object]]
+
+
+class _Wire(asyncio.Protocol):
+    """The least that a client could be: one connection, one request at a time, the status and the end of an answer."""
+
+    def __init__(self) -> None:
+        self._received, self._answered = b"", asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    async def post(self, request: bytes) -> int:
+        self._received, self._answered = b"", asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        status: int = await self._answered
+        return status
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, ended, body = self._received.partition(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
+        if ended and len(body) >= length:
+            self._answered.set_result(int(head[9:12]))
 
 
 class _Stub(asyncio.Protocol):
@@ -94,7 +118,25 @@ async def _compare(url: str, deliveries: int) -> None:
         async with session.post(url, headers=HEADERS, data=BODY) as answer:
             await answer.read()
 
+    async def through_pools() -> None:
+        """As if each delivery under way had a host of its own: no pool to search, and a connection that is there."""
+        own = pools.pop()
+        await own.request("POST", url, headers=[*HEADERS.items()], content=BODY)
+        pools.append(own)
+
+    async def through_a_wire() -> None:
+        wire = wires.pop()
+        await wire.post(request)
+        wires.append(wire)
+
+    pools = [httpcore.AsyncConnectionPool(max_connections=1) for _ in range(IN_FLIGHT)]
+    loop, place = asyncio.get_running_loop(), httpx.URL(url)
+    wires = [(await loop.create_connection(_Wire, place.host, place.port or 80))[1] for _ in range(IN_FLIGHT)]
+    head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
+    request = f"POST / HTTP/1.1\r\nhost: {place.netloc.decode()}\r\n{head}content-length: {len(BODY)}\r\n\r\n".encode()
+    request += BODY
     async with (
+        httpcore.AsyncConnectionPool(max_connections=IN_FLIGHT) as pool,
         httpx.AsyncClient(limits=httpx.Limits(max_connections=IN_FLIGHT)) as shared,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
         Poster(AddressPolicy(allow_loopback_http=True)) as poster,
@@ -102,6 +144,11 @@ async def _compare(url: str, deliveries: int) -> None:
         # httpx slows down with the number of connections: a sixteenth of the work is enough to see it.
         few = deliveries // 16 // IN_FLIGHT * IN_FLIGHT
         await _measure("one shared httpx.AsyncClient", lambda: shared.post(url, headers=HEADERS, content=BODY), few)
+        await _measure(
+            "httpcore, one pool", lambda: pool.request("POST", url, headers=[*HEADERS.items()], content=BODY), few
+        )
+        await _measure("httpcore, a pool for each host", through_pools, deliveries // 4)
+        await _measure("a protocol of our own, nothing checked", through_a_wire, deliveries)
         await _measure("aiohttp alone", through_aiohttp, deliveries)
         await _measure(
             "Poster (checked, one deadline, bounded answer)", lambda: poster.post(url, HEADERS, BODY), deliveries

@@ -142,7 +142,7 @@ async def act(fault: Fault | None, faults: Faults, perform: Callable[[], Reply],
             return Cut(reply)
         case FaultKind.GARBAGE:
             return Response(b"<html><body>Bad gateway", 200, media_type="text/html")
-        case (FaultKind.WRONG_AMOUNT | FaultKind.WRONG_CURRENCY) as kind:
+        case (FaultKind.WRONG_AMOUNT | FaultKind.WRONG_CURRENCY) as kind if reply.body:
             return dialect.falsified(reply, kind).to_response()
         case FaultKind.ANSWER_LATE:
             assert fault

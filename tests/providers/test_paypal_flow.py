@@ -175,6 +175,14 @@ class TestApprovalByRedirect:
             assert outcome.code == "cancelled"
         assert await line.moved("at_1", "charges") == (0, 0)
 
+    async def test_an_answer_without_a_body_has_no_amount_to_falsify(
+        self, line: Line, adapter: contract.Provider
+    ) -> None:
+        action = await waiting(adapter, by_wallet(adapter))
+        await line.order("wrong_amount", operation="cancel")
+
+        assert isinstance(await sent(adapter, a_cancel(action.provider_id), "k2"), Approved)
+
 
 class TestTwoCallsInOne:
     async def test_an_order_that_paypal_only_creates_is_captured_at_once(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db import customers, endpoints, payment_methods, provider_accounts
+from db import customers, endpoints, payment_methods, provider_accounts, signing_keys
 from db.database import Connection
 from db.vault import Vault
 
@@ -15,6 +15,8 @@ async def versions_in_use(connection: Connection) -> list[tuple[int, str, int]]:
         " UNION ALL SELECT get_byte(secret, 0), 'webhook secret' FROM webhook_endpoints WHERE deleted_at IS NULL"
         " UNION ALL SELECT get_byte(previous_secret, 0), 'webhook secret' FROM webhook_endpoints"
         "  WHERE deleted_at IS NULL AND previous_secret_expires_at > now()"
+        " UNION ALL SELECT get_byte(private_key, 0), 'signing key' FROM signing_keys"
+        "  WHERE retires_at IS NULL OR retires_at > now()"
         " UNION ALL SELECT get_byte(personal, 0), 'customer' FROM customers WHERE deleted_at IS NULL"
         " UNION ALL SELECT get_byte(tokens, 0), 'stored payment method' FROM stored_payment_methods"
         "  WHERE deleted_at IS NULL"
@@ -37,6 +39,6 @@ async def reseal(connection: Connection, vault: Vault) -> int:
             sealed = vault.seal(vault.open(account.credentials, context), context)
             await provider_accounts.replace_credentials(connection, account.id, sealed)
             changed += 1
-    for family in (endpoints, customers, payment_methods):
+    for family in (endpoints, customers, payment_methods, signing_keys):
         changed += await family.reseal(connection, vault)
     return changed

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, Entry] = {
     "partners": Entry("gateway.cli_operators:partners", "Create, list, deactivate partners."),
     "keys": Entry("gateway.cli_operators:keys", "Create, list, rotate, revoke a partner's API keys."),
     "secrets": Entry("gateway.cli_operators:secrets", "Show and reseal what the secret keys protect."),
+    "signing-keys": Entry("gateway.cli_signing_keys:commands", "List and rotate the keys that sign webhooks publicly."),
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),
     "reviews": Entry("gateway.cli_reviews:commands", "List, show, resolve what recovery could not settle."),
     "findings": Entry("gateway.cli_findings:commands", "List, lift, close what is held against our books."),

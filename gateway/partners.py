@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from db import api_keys as stored_keys
-from db import audit, currencies, findings, ids, provider_accounts, routing, seals
+from db import audit, currencies, findings, ids, provider_accounts, routing, seals, signing_keys
 from db import partners as stored_partners
 from db.api_keys import ApiKey, KeyScope
 from db.database import Connection, Database
@@ -22,6 +22,7 @@ from db.findings import Finding
 from db.partners import Partner
 from db.provider_accounts import ProviderAccount
 from db.routing_records import BreakerOverride, Health
+from db.signing_keys import SigningKey
 from db.vault import Vault
 from gateway import api_keys
 from providers import PROVIDERS, contract, http
@@ -305,6 +306,13 @@ class Desk:
             changed = await seals.reseal(connection, self.vault)
             await self._record(connection, "secrets.resealed", "secrets", None, count=changed)
         return changed
+
+    async def rotate_signing_key(self, *, overlap: timedelta) -> SigningKey:
+        async with self.database.as_system() as connection:
+            fresh = await signing_keys.rotate(connection, self.vault, overlap=overlap)
+            told = {"overlap_hours": overlap // timedelta(hours=1)}
+            await self._record(connection, "signing_key.rotated", ids.encode("wsk", fresh.id), None, **told)
+        return fresh
 
     async def _store_key(
         self,

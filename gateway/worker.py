@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from db import failpoints, idempotency, ids, inbox, outbox, partitions, transactions
+from db import failpoints, idempotency, ids, inbox, outbox, partitions, signing_keys, transactions
 from db.database import CommitUncertain, Role, Unavailable
 from db.deliveries import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
@@ -153,6 +153,8 @@ async def _gauge(opened: Runtime) -> None:
 async def _keep_house(opened: Runtime) -> None:
     async with opened.database.as_system() as connection:
         await partitions.create(connection, MONTHS_AHEAD)
+    async with opened.database.as_system() as connection:
+        await signing_keys.ensure(connection, opened.vault)
     forgotten = FORGET_MAX
     while forgotten == FORGET_MAX:
         async with opened.database.as_system() as connection:

@@ -1,4 +1,4 @@
-"""What this server answers without a key: health, the API's description, where to report a vulnerability."""
+"""What this server answers without a key: health, the API's description, keys to verify by, a security contact."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from db.database import CommitUncertain, Unavailable
 from gateway.api import openapi, reference
 from gateway.api.errors import Problem
 from gateway.api.paths import Table
+from gateway.api.signing_keys import SigningKeys
 from gateway.runtime import Runtime
 
 _CACHED = {"Cache-Control": "public, max-age=300"}
@@ -63,6 +64,7 @@ def pages(runtime: Runtime, table: Table) -> list[Page]:
         Page("/docs/errors", docs_errors),
         Page("/docs/style.css", style),
         Page("/.well-known/security.txt", security_txt),
+        Page("/.well-known/webhook-signing-keys", SigningKeys(runtime).show),
     ]
 
 

@@ -66,8 +66,8 @@ BUGS = (
         name="the signature does not cover the time",
         breaks="E2: a recorded event can be sent to the partner again and again",
         file="webhooks/signing.py",
-        text='    signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)',
-        becomes='    signed = b"%s.%d.%s" % (message_id.encode(), 0, body)',
+        text='    return b"%s.%d.%s" % (message_id.encode(), timestamp, body)',
+        becomes='    return b"%s.%d.%s" % (message_id.encode(), 0, body)',
         tests=(_SIGNING,),
     ),
     Bug(

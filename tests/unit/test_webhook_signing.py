@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 import standardwebhooks
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -107,3 +109,46 @@ def test_only_the_signed_bytes_verify(body: bytes, changed: bytes) -> None:
     signed = headers([secret], 1_800_000_000, body)
     assert signing.verify(secret, signed, body, now=1_800_000_000)
     assert signing.verify(secret, signed, changed, now=1_800_000_000) is (changed == body)
+
+
+# ── ed25519 ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def verified(published: str, signature: str, signed: bytes) -> bool:
+    """As a partner would, with what is published alone."""
+    assert published.startswith("whpk_")
+    public = Ed25519PublicKey.from_public_bytes(base64.b64decode(published.removeprefix("whpk_"), validate=True))
+    scheme, _, encoded = signature.partition(",")
+    assert scheme == "v1a"
+    try:
+        public.verify(base64.b64decode(encoded, validate=True), signed)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def published(private: Ed25519PrivateKey) -> str:
+    return signing.public_text(private.public_key().public_bytes_raw())
+
+
+def test_a_public_signature_verifies_by_the_published_key_alone() -> None:
+    private, other = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
+    signature = signing.sign_publicly([private], "evt_1", 1_800_000_000, BODY)
+    assert verified(published(private), signature, b"evt_1.1800000000." + BODY)
+    assert not verified(published(other), signature, b"evt_1.1800000000." + BODY)
+
+
+@pytest.mark.parametrize("changed", [b"evt_2.1800000000." + BODY, b"evt_1.1800000001." + BODY, b"evt_1.1800000000.{}"])
+def test_a_public_signature_covers_id_time_and_body(changed: bytes) -> None:
+    private = Ed25519PrivateKey.generate()
+    signature = signing.sign_publicly([private], "evt_1", 1_800_000_000, BODY)
+    assert not verified(published(private), signature, changed)
+
+
+def test_each_of_several_keys_signs_in_their_order() -> None:
+    keys = [Ed25519PrivateKey.generate() for _ in range(2)]
+    signatures = signing.sign_publicly(keys, "evt_1", 1, BODY).split(" ")
+    assert [verified(published(key), one, b"evt_1.1." + BODY) for key, one in zip(keys, signatures, strict=True)] == [
+        True,
+        True,
+    ]

@@ -23,7 +23,7 @@ from db.records import DeliveryState, Endpoint, EndpointState
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedDelivery:
-    """All that a try needs. `attempts` counts this one; `secrets` are sealed, the newest first."""
+    """All that a try needs. `attempts` counts this one; `secrets`, the newest first, and `headers` are sealed."""
 
     partner_id: UUID
     id: UUID
@@ -36,6 +36,8 @@ class ClaimedDelivery:
     body: str = field(repr=False)
     url: str
     secrets: Sequence[bytes] = field(repr=False)
+    headers: bytes | None = field(repr=False)
+    ed25519: bool
     late_seconds: float
 
 
@@ -178,7 +180,8 @@ WITH asked AS (
         ORDER BY d.next_attempt_at
         LIMIT a.places) c
 ), taken AS (
-    SELECT c.partner_id, c.id, c.endpoint_id, c.next_attempt_at, w.livemode, w.url, {_SECRETS} AS secrets,
+    SELECT c.partner_id, c.id, c.endpoint_id, c.next_attempt_at,
+           w.livemode, w.url, w.headers, w.ed25519, {_SECRETS} AS secrets,
            CASE WHEN w.deleted_at IS NOT NULL THEN 'cancelled' WHEN w.state = 'disabled' THEN 'held'
                 WHEN locked.attempts >= cardinality($7::float8[]) THEN 'exhausted' ELSE 'pending' END AS next_state
     FROM (SELECT * FROM candidates ORDER BY place, next_attempt_at LIMIT $1) c
@@ -198,7 +201,8 @@ WITH asked AS (
     FROM taken t
     WHERE d.partner_id = t.partner_id AND d.id = t.id AND d.endpoint_id = t.endpoint_id
     RETURNING d.partner_id, d.id, d.endpoint_id, d.state, d.epoch, d.attempts, d.event_id, d.event_type,
-        t.livemode, t.url, t.secrets, extract(epoch FROM now() - t.next_attempt_at)::float8 AS late_seconds
+        t.livemode, t.url, t.headers, t.ed25519, t.secrets,
+        extract(epoch FROM now() - t.next_attempt_at)::float8 AS late_seconds
 ), spent AS (
     UPDATE webhook_endpoints w SET paced_until = p.paced_until + make_interval(secs => c.tries / p.rate::float8)
     FROM paced p
@@ -221,7 +225,7 @@ WITH due AS (
           WHERE probe_at <= now() AND state = 'disabled' AND deleted_at IS NULL
           ORDER BY probe_at LIMIT $1 FOR NO KEY UPDATE SKIP LOCKED) d
     WHERE w.partner_id = d.partner_id AND w.id = d.id
-    RETURNING w.partner_id, w.id, w.livemode, w.url, {_SECRETS} AS secrets
+    RETURNING w.partner_id, w.id, w.livemode, w.url, w.headers, w.ed25519, {_SECRETS} AS secrets
 ), claimed AS (
     UPDATE webhook_deliveries d SET epoch = d.epoch + 1, attempts = d.attempts + 1,
         lease_until = now() + make_interval(secs => $2)
@@ -232,7 +236,7 @@ WITH due AS (
         ORDER BY h.id LIMIT 1) oldest
     WHERE d.partner_id = due.partner_id AND d.id = oldest.id AND d.state = 'held'
     RETURNING d.partner_id, d.id, d.endpoint_id, d.epoch, d.attempts, d.event_id, d.event_type, due.livemode, due.url,
-        due.secrets, extract(epoch FROM now() - d.created_at)::float8 AS late_seconds
+        due.headers, due.ed25519, due.secrets, extract(epoch FROM now() - d.created_at)::float8 AS late_seconds
 )
 SELECT c.*, e.body FROM claimed c JOIN events e ON e.partner_id = c.partner_id AND e.id = c.event_id
 """

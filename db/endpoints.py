@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from db import shapes
@@ -67,10 +68,10 @@ async def get(connection: Connection, scope: Scope, endpoint_id: UUID) -> Endpoi
 
 
 async def update(connection: Connection, endpoint: Endpoint) -> Endpoint | None:
-    """Store what a partner may change (url, event types, description); None where the endpoint is gone."""
+    """Store what a partner may change but for its headers; None where the endpoint is gone."""
     row = await connection.fetchrow(
-        "UPDATE webhook_endpoints SET url = $4, event_types = $5, description = $6"
-        " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL"
+        "UPDATE webhook_endpoints SET url = $4, event_types = $5, description = $6, rate_limit_per_second = $7,"
+        " ed25519 = $8 WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL"
         f" RETURNING {_ENDPOINT}",
         endpoint.partner_id,
         endpoint.id,
@@ -78,6 +79,26 @@ async def update(connection: Connection, endpoint: Endpoint) -> Endpoint | None:
         endpoint.url,
         endpoint.event_types,
         endpoint.description,
+        endpoint.rate_limit_per_second,
+        endpoint.ed25519,
+    )
+    return None if row is None else shapes.read(Endpoint, row)
+
+
+async def set_headers(
+    connection: Connection, scope: Scope, endpoint_id: UUID, headers: Mapping[str, str], *, vault: Vault
+) -> Endpoint | None:
+    """What every delivery carries beside our own, in the place of what it carried; None where the endpoint is gone."""
+    text = json.dumps(headers).encode()
+    row = await connection.fetchrow(
+        "UPDATE webhook_endpoints SET headers = $4, header_names = $5"
+        " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL"
+        f" RETURNING {_ENDPOINT}",
+        scope.partner_id,
+        endpoint_id,
+        scope.livemode,
+        vault.seal(text, _headers_context(scope.partner_id, endpoint_id)) if headers else None,
+        sorted(headers),
     )
     return None if row is None else shapes.read(Endpoint, row)
 
@@ -85,7 +106,8 @@ async def update(connection: Connection, endpoint: Endpoint) -> Endpoint | None:
 async def delete(connection: Connection, scope: Scope, endpoint_id: UUID) -> bool:
     """What was not delivered yet is cancelled; the history stays."""
     deleted = await connection.fetchval(
-        "UPDATE webhook_endpoints SET deleted_at = now(), secret = '', previous_secret = NULL"
+        "UPDATE webhook_endpoints SET deleted_at = now(), secret = '', previous_secret = NULL,"
+        " headers = NULL, header_names = '{}'"
         " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL RETURNING true",
         scope.partner_id,
         endpoint_id,
@@ -161,22 +183,19 @@ async def hold_deliveries(connection: Connection, partner_id: UUID, endpoint_id:
 async def reseal(connection: Connection, vault: Vault) -> int:
     """Seal with the vault's sealing key what another version sealed, as the operator; how many endpoints."""
     rows = await connection.fetch(
-        "SELECT partner_id, id, secret, previous_secret FROM webhook_endpoints WHERE deleted_at IS NULL"
-        " AND (get_byte(secret, 0) <> $1 OR get_byte(previous_secret, 0) <> $1) FOR UPDATE",
+        "SELECT partner_id, id, secret, previous_secret, headers FROM webhook_endpoints WHERE deleted_at IS NULL"
+        " AND (get_byte(secret, 0) <> $1 OR get_byte(previous_secret, 0) <> $1 OR get_byte(headers, 0) <> $1)"
+        " FOR UPDATE",
         vault.sealing,
     )
     for row in rows:
-        context = _context(row["partner_id"], row["id"])
-        secret, previous = (
-            value and vault.seal(vault.open(value, context), context)
-            for value in (row["secret"], row["previous_secret"])
-        )
+        key = row["partner_id"], row["id"]
+        columns = {"secret": _context(*key), "previous_secret": _context(*key), "headers": _headers_context(*key)}
         await connection.execute(
-            "UPDATE webhook_endpoints SET secret = $3, previous_secret = $4 WHERE partner_id = $1 AND id = $2",
-            row["partner_id"],
-            row["id"],
-            secret,
-            previous,
+            "UPDATE webhook_endpoints SET secret = $3, previous_secret = $4, headers = $5"
+            " WHERE partner_id = $1 AND id = $2",
+            *key,
+            *(row[name] and vault.seal(vault.open(row[name], context), context) for name, context in columns.items()),
         )
     return len(rows)
 
@@ -186,9 +205,21 @@ def open_secret(vault: Vault, sealed: bytes, *, partner_id: UUID, endpoint_id: U
     return vault.open(sealed, _context(partner_id, endpoint_id)).decode()
 
 
+def open_headers(vault: Vault, sealed: bytes | None, *, partner_id: UUID, endpoint_id: UUID) -> Mapping[str, str]:
+    """Raises `vault.CannotOpen`."""
+    if sealed is None:
+        return {}
+    headers: dict[str, str] = json.loads(vault.open(sealed, _headers_context(partner_id, endpoint_id)))
+    return headers
+
+
 def _context(partner_id: UUID, endpoint_id: UUID) -> str:
     # Not the column: a secret moves from one column to the other when the next one takes its place.
     return f"webhook_endpoints.secret/{partner_id}/{endpoint_id}"
+
+
+def _headers_context(partner_id: UUID, endpoint_id: UUID) -> str:
+    return f"webhook_endpoints.headers/{partner_id}/{endpoint_id}"
 
 
 async def _stop_deliveries(connection: Connection, partner_id: UUID, endpoint_id: UUID, *, to: str) -> None:

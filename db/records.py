@@ -332,7 +332,7 @@ class EndpointState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """Without its secrets: they leave the database for signing only."""
+    """Without its secrets and the values of its headers: they leave the database for sending only."""
 
     partner_id: UUID
     id: UUID
@@ -345,6 +345,9 @@ class Endpoint:
     consecutive_failures: int
     failing_since: datetime | None
     previous_secret_expires_at: datetime | None
+    header_names: Sequence[str]
+    rate_limit_per_second: int | None
+    ed25519: bool
     created_at: datetime
     updated_at: datetime
 

@@ -15,6 +15,7 @@ async def versions_in_use(connection: Connection) -> list[tuple[int, str, int]]:
         " UNION ALL SELECT get_byte(secret, 0), 'webhook secret' FROM webhook_endpoints WHERE deleted_at IS NULL"
         " UNION ALL SELECT get_byte(previous_secret, 0), 'webhook secret' FROM webhook_endpoints"
         "  WHERE deleted_at IS NULL AND previous_secret_expires_at > now()"
+        " UNION ALL SELECT get_byte(headers, 0), 'webhook headers' FROM webhook_endpoints WHERE headers IS NOT NULL"
         " UNION ALL SELECT get_byte(private_key, 0), 'signing key' FROM signing_keys"
         "  WHERE retires_at IS NULL OR retires_at > now()"
         " UNION ALL SELECT get_byte(personal, 0), 'customer' FROM customers WHERE deleted_at IS NULL"

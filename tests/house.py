@@ -83,15 +83,17 @@ class Receiver:
         self.secrets: list[str] = []
         self.events: list[Json] = []
         self.ids: list[str] = []
+        self.came: list[tuple[dict[str, str], bytes]] = []
+        """The same as `ids` names: headers and bytes."""
         self.refused = 0
         self.answers: list[int] = []
         """Statuses of the next answers; 204 after that."""
-        self._came = asyncio.Condition()
+        self._arrived = asyncio.Condition()
 
     async def until(self, wanted: Callable[[list[Json]], bool]) -> list[Json]:
         """All verified events, once they are as wanted. Raises `TimeoutError`."""
-        async with asyncio.timeout(WAIT_SECONDS), self._came:
-            await self._came.wait_for(lambda: wanted(self.events))
+        async with asyncio.timeout(WAIT_SECONDS), self._arrived:
+            await self._arrived.wait_for(lambda: wanted(self.events))
             return list(self.events)
 
     async def event(self, event_type: str, subject: str | None = None) -> Json:
@@ -106,11 +108,12 @@ class Receiver:
         if not any(_verified(secret, body, headers) for secret in self.secrets):
             self.refused += 1
             return Response(status_code=401)
-        async with self._came:
+        async with self._arrived:
             self.ids.append(headers["webhook-id"])
+            self.came.append((headers, body))
             if status < 300:
                 self.events.append(json.loads(body))
-            self._came.notify_all()
+            self._arrived.notify_all()
         return Response(status_code=status)
 
 
@@ -242,9 +245,9 @@ class House:
         await self.stack.enter_async_context(client)
         return Partner(partner_id, issued.text, client)
 
-    async def subscribed(self, partner: Partner, event_types: list[str] | None = None) -> Json:
+    async def subscribed(self, partner: Partner, event_types: list[str] | None = None, **options: Any) -> Json:
         """The receiver as a webhook endpoint of the partner."""
-        body = {"url": f"{self.receiver_url}/hooks", "event_types": event_types or ["*"]}
+        body = {"url": f"{self.receiver_url}/hooks", "event_types": event_types or ["*"], **options}
         answer = await partner.post("/v1/webhook-endpoints", body)
         assert answer.status_code == 201, answer.text
         made: Json = answer.json()

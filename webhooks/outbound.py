@@ -27,12 +27,12 @@ from db.database import CommitUncertain, Connection, Database, Unavailable
 from db.deliveries import ClaimedDelivery, Queue, Result
 from db.records import DeliveryState, Endpoint, PublishedEvent
 from db.vault import CannotOpen, Vault
-from webhooks import schedule, signing
+from webhooks import message, schedule
+from webhooks.keyring import Keyring
 from webhooks.places import Allotment
 from webhooks.posting import Answer, Failed, Poster
 from webhooks.schedule import Verdict
 
-USER_AGENT = "Paygate-Webhooks/1"
 SWEEP_SECONDS = 30.0
 LOOK_SECONDS = 0.02
 PROBES_MAX = 10  # of one sweep
@@ -87,6 +87,7 @@ class Deliverer:
         self._database, self._vault, self._poster = database, vault, poster
         self._announce, self._observe, self._clock, self._chance = announce, observe, clock, chance
         self._limits = limits
+        self._keyring = Keyring(vault)
         self._allotment = Allotment(total=limits.in_flight_max, slow=limits.slow_max, each=limits.per_endpoint_max)
         self._tries: set[asyncio.Task[DeliveryState]] = set()
         self._results: list[Result] = []
@@ -123,7 +124,9 @@ class Deliverer:
             async with self._database.as_system() as connection:
                 changed = await self._record(connection, results)
                 released, probed = await self._sweep(connection)
-                claimed = await self._claim(connection)
+                claimed = [*probed, *await self._claim(connection)]
+                if any(delivery.ed25519 for delivery in claimed):
+                    await self._keyring.read(connection)
         except (Unavailable, CommitUncertain) as loss:
             self._back_off(loss)
             return
@@ -131,10 +134,10 @@ class Deliverer:
         for endpoint in changed:
             self._sweep_at = 0.0  # what was held for one that is back is released
             _log.warning(f"endpoint {endpoint.state}", extra=_fields(endpoint.id, reason=endpoint.disabled_reason))
-        for delivery in (*probed, *claimed):
+        for delivery in claimed:
             self._start(delivery)
         self._database_lost = False
-        idle = not (results or released or probed or claimed)
+        idle = not (results or released or claimed)
         limits = self._limits
         self._pause_seconds = min(2 * self._pause_seconds, limits.poll_max_seconds) if idle else limits.poll_min_seconds
 
@@ -253,29 +256,28 @@ class Deliverer:
         return result.state
 
     async def _send(self, delivery: ClaimedDelivery, timestamp: int) -> Answer | Failed:
+        body = delivery.body.encode()
         try:
-            secrets = [
-                endpoints.open_secret(
-                    self._vault, sealed, partner_id=delivery.partner_id, endpoint_id=delivery.endpoint_id
-                )
-                for sealed in delivery.secrets
-            ]
+            headers = self._headers(delivery, timestamp, body)
         except CannotOpen:
             return Failed("our signing key is not available", ours=True)
-        body = delivery.body.encode()
-        message_id = ids.encode("evt", delivery.event_id)
-        headers = {
-            "accept-encoding": "identity",
-            "content-type": "application/json",
-            "user-agent": USER_AGENT,
-            "webhook-id": message_id,
-            "webhook-timestamp": str(timestamp),
-            "webhook-signature": signing.sign(secrets, message_id, timestamp, body),
-        }
         await failpoints.reach("post.sending")
         answer = await self._poster.post(delivery.url, headers, body)
         await failpoints.reach("post.answered")
         return answer
+
+    def _headers(self, delivery: ClaimedDelivery, timestamp: int, body: bytes) -> dict[str, str]:
+        """Raises `CannotOpen`."""
+        vault, partner_id, endpoint_id = self._vault, delivery.partner_id, delivery.endpoint_id
+        return message.headers(
+            message.Signed(ids.encode("evt", delivery.event_id), timestamp, body),
+            secrets=[
+                endpoints.open_secret(vault, sealed, partner_id=partner_id, endpoint_id=endpoint_id)
+                for sealed in delivery.secrets
+            ],
+            private_keys=self._keyring.private_keys() if delivery.ed25519 else (),
+            own=endpoints.open_headers(vault, delivery.headers, partner_id=partner_id, endpoint_id=endpoint_id),
+        )
 
 
 def _now() -> float:

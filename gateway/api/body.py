@@ -303,7 +303,7 @@ def _card_data(field: str) -> Problem:
 
 
 def _field(location: tuple[int | str, ...]) -> str:
-    return ".".join(str(part)[:FIELD_NAME_MAX] for part in location)
+    return ".".join(str(part)[:FIELD_NAME_MAX] for part in location if part != "[key]")  # pydantic's, after the key
 
 
 def _message(detail: ErrorDetails) -> str:

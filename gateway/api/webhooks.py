@@ -23,9 +23,10 @@ from gateway.api.lists import PageQuery
 from gateway.api.once import once
 from gateway.transactions import representation
 from gateway.transactions.commands import NotFound
-from webhooks import addresses, signing
+from webhooks import addresses, message, signing
 
 LOOK_UP_SECONDS = 2.0
+RATE_LIMIT_MAX = 1_000
 ENDPOINTS_MAX = 50
 """Of one partner and mode: each event makes one delivery for each."""
 
@@ -41,6 +42,9 @@ class WebhookEndpoint(TypedDict):
     disabled_reason: str | None
     secret: NotRequired[str]
     previous_secret_expires_at: str | None
+    header_names: list[str]
+    rate_limit_per_second: int | None
+    ed25519: bool
     created_at: str
     updated_at: str
 
@@ -86,24 +90,56 @@ def _known_events(names: list[str]) -> list[str]:
     return sorted(set(names), key=names.index)
 
 
+def _named_once(headers: dict[str, str]) -> dict[str, str]:
+    lowered = {name.lower(): value for name, value in headers.items()}
+    if len(lowered) != len(headers):
+        raise ValueError("names one header twice: upper and lower case are the same")
+    return lowered
+
+
 EventTypes = Annotated[list[str], Field(min_length=1, max_length=30), AfterValidator(_known_events)]
 Url = Annotated[str, StringConstraints(min_length=1, max_length=addresses.URL_MAX)]
+
+HeaderName = Annotated[
+    str, StringConstraints(min_length=1, max_length=message.NAME_MAX), AfterValidator(message.check_name)
+]
+HeaderValue = Annotated[
+    str, StringConstraints(min_length=1, max_length=message.VALUE_MAX), AfterValidator(message.check_value)
+]
+Headers = Annotated[
+    dict[HeaderName, HeaderValue],
+    Field(
+        max_length=message.OWN_MAX,
+        description="Sent with every delivery; never shown again, as they may hold what opens the receiver's door.",
+        examples=[{"authorization": "Bearer 6f1c9a"}],
+    ),
+    AfterValidator(_named_once),
+]
+RateLimit = Annotated[int, Field(ge=1, le=RATE_LIMIT_MAX, description="Deliveries a second; null: no limit.")]
+PUBLIC_KEY = "Sign with ed25519 too (`v1a`), by the keys at `/.well-known/webhook-signing-keys`."
 
 
 class CreateWebhookEndpoint(RequestModel):
     url: Url = Field(description="https, a public name, port 443.", examples=["https://shop.example.com/webhooks"])
     event_types: EventTypes = Field(default=["*"], description="`*` means every type.")
     description: Annotated[fields.Line, StringConstraints(max_length=255)] | None = None
+    headers: Headers | None = None
+    rate_limit_per_second: RateLimit | None = None
+    ed25519: bool = Field(default=False, description=PUBLIC_KEY)
 
 
 class UpdateWebhookEndpoint(RequestModel):
     url: Url | None = None
     event_types: EventTypes | None = None
     description: Annotated[fields.Line, StringConstraints(max_length=255)] | None = None
+    headers: Headers | None = Field(default=None, description="All of them anew; null or `{}` removes them.")
+    rate_limit_per_second: RateLimit | None = None
+    ed25519: bool | None = Field(default=None, description=PUBLIC_KEY)
 
 
 async def create(call: Call) -> Answer:
     body: CreateWebhookEndpoint = call.body
+    options = body.model_dump(include={"headers", "rate_limit_per_second", "ed25519"}, exclude_defaults=True)
     target = await _checked(call, body.url)
 
     async def work(connection: Connection) -> tuple[int, Mapping[str, object]]:
@@ -123,6 +159,8 @@ async def create(call: Call) -> Answer:
             secret=secret,
             vault=call.runtime.vault,
         )
+        if options:
+            made = await _change(connection, call, made, options)
         await _audit(connection, call, "create", made.id, {"host": target.host})
         return 201, {**endpoint_body(made), "secret": secret}
 
@@ -146,16 +184,14 @@ async def show(call: Call) -> Answer:
 async def update(call: Call) -> Answer:
     body: UpdateWebhookEndpoint = call.body
     given = body.model_dump(exclude_unset=True)
-    for name in ("url", "event_types"):
+    for name in ("url", "event_types", "ed25519"):
         if name in given and given[name] is None:
             raise invalid(name, "cannot be removed")
     if body.url is not None:
         given["url"] = (await _checked(call, body.url)).url
     async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
         found = await _found(connection, call)
-        changed = await endpoints.update(connection, replace(found, **given))
-        if changed is None:
-            raise NotFound
+        changed = await _change(connection, call, found, given)
         await _audit(connection, call, "update", found.id, {"fields": sorted(given)})
     return Answer(status=200, body=dict(endpoint_body(changed)))
 
@@ -269,6 +305,9 @@ def endpoint_body(endpoint: Endpoint) -> WebhookEndpoint:
         "status": endpoint.state.value,
         "disabled_reason": endpoint.disabled_reason,
         "previous_secret_expires_at": representation.time(endpoint.previous_secret_expires_at),
+        "header_names": list(endpoint.header_names),
+        "rate_limit_per_second": endpoint.rate_limit_per_second,
+        "ed25519": endpoint.ed25519,
         "created_at": representation.instant(endpoint.created_at),
         "updated_at": representation.instant(endpoint.updated_at),
     }
@@ -309,6 +348,17 @@ async def _found(connection: Connection, call: Call) -> Endpoint:
     if found is None:
         raise NotFound
     return found
+
+
+async def _change(connection: Connection, call: Call, endpoint: Endpoint, given: Mapping[str, Any]) -> Endpoint:
+    plain = {name: value for name, value in given.items() if name != "headers"}
+    changed = await endpoints.update(connection, replace(endpoint, **plain))
+    if changed is not None and "headers" in given:
+        headers = given["headers"] or {}
+        changed = await endpoints.set_headers(connection, call.scope, endpoint.id, headers, vault=call.runtime.vault)
+    if changed is None:
+        raise NotFound
+    return changed
 
 
 async def _checked(call: Call, url: str) -> addresses.Target:

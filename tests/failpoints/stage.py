@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -150,6 +150,7 @@ class Stage:
             owner = await asyncpg.connect(database_url)
             stack.push_async_callback(owner.close)
             desk = partners.Desk(operators, heir.api.vault, "operator:test")
+            await desk.rotate_signing_key(overlap=timedelta(0))  # the first one: each deliverer finds it
             accounts = {}
             for priority, name in enumerate((*sorted(simulators), "manual")):
                 made = await desk.add_account(
@@ -192,7 +193,8 @@ class Stage:
             reference=f"order-{self._count}",
             began=self.heir.worker.clock(),
         )
-        await scene.post(self.heir, "/v1/webhook-endpoints", {"url": f"{self.endpoint_url}/in", "event_types": ["*"]})
+        endpoint = {"url": f"{self.endpoint_url}/in", "event_types": ["*"], "ed25519": True}
+        await scene.post(self.heir, "/v1/webhook-endpoints", endpoint)
         return scene
 
     async def _clear(self) -> None:

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from db import deliveries, embedded, endpoints, ids, outbox
+from db import deliveries, embedded, endpoints, ids, outbox, signing_keys
 from db.database import Database, Role
 from db.deliveries import ClaimedDelivery, Places, Result
 from db.records import Delivery, DeliveryAttempt, DeliveryState, Endpoint, EndpointState, PublishedEvent, Scope
@@ -397,6 +397,42 @@ async def test_during_a_rotation_old_and_new_secret_verify(partner: Partner, rec
     standardwebhooks.Webhook(new).verify(after.body, after.headers)
     with pytest.raises(standardwebhooks.WebhookVerificationError):
         standardwebhooks.Webhook(partner.secrets[endpoint.id]).verify(after.body, after.headers)
+
+
+async def test_a_delivery_that_cannot_be_signed_as_asked_stays_here_and_costs_the_endpoint_nothing(
+    partner: Partner, receiver: Receiver
+) -> None:
+    endpoint = await partner.endpoint(receiver.url("/hook"))
+    async with partner.app.as_partner(partner.id) as connection:
+        await endpoints.update(connection, dataclasses.replace(endpoint, ed25519=True))
+    async with partner.worker.as_system() as connection:
+        await signing_keys.ensure(connection, Vault({2: bytes(32)}))  # this deliverer has another key
+    await partner.publish()
+    [result] = await deliver(partner.worker, 1)
+    assert (result.error, result.given_back) == ("our signing key is not available", True)
+    assert receiver.received == {}
+    assert (await partner.look(endpoint)).consecutive_failures == 0
+
+    await partner.owner.execute("DELETE FROM signing_keys")
+    await partner.time_passes()
+    await deliver(partner.worker, 1)
+    [request] = receiver.received["/hook"]
+    schemes = [signature.partition(",")[0] for signature in request.headers["webhook-signature"].split(" ")]
+    assert schemes == ["v1", "v1a"]
+
+
+async def test_headers_are_sealed_and_open_for_their_own_endpoint_only(partner: Partner, receiver: Receiver) -> None:
+    endpoint, other = [await partner.endpoint(receiver.url(path)) for path in ("/hook", "/other")]
+    async with partner.app.as_partner(partner.id) as connection:
+        for one, value in ((endpoint, "mine"), (other, "theirs")):
+            await endpoints.set_headers(connection, partner.scope, one.id, {"x-key": value}, vault=VAULT)
+    await partner.publish()
+    await deliver(partner.worker, 2)
+    carried = {path: requests[0].headers["x-key"] for path, requests in receiver.received.items()}
+    assert carried == {"/hook": "mine", "/other": "theirs"}
+    sealed = await partner.owner.fetchval("SELECT headers FROM webhook_endpoints WHERE id = $1", other.id)
+    with pytest.raises(CannotOpen):
+        endpoints.open_headers(VAULT, sealed, partner_id=partner.id, endpoint_id=endpoint.id)
 
 
 async def test_a_ping_goes_to_one_endpoint_whatever_it_asked_for(partner: Partner, receiver: Receiver) -> None:

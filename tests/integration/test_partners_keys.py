@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
-from db import endpoints, ids, provider_accounts
+from db import endpoints, ids, provider_accounts, signing_keys
 from db.database import Database, Role
 from db.partners import Partner
 from db.records import Scope
@@ -420,15 +420,25 @@ async def test_secrets_move_to_a_new_key_and_the_old_one_may_go(database_url: st
             secret="whsec_a",
             vault=before.vault,
         )
+        await endpoints.set_headers(connection, scope, endpoint_id, {"x-key": "a"}, vault=before.vault)
+    signing = await before.rotate_signing_key(overlap=timedelta(hours=24))
     after = Desk(database, Vault({2: new, 1: old}), "operator:test")
-    assert await after.reseal() == 2
-    assert {version for version, _, _ in await after.secrets_in_use()} == {2}
+    protected = ("provider account", "signing key", "webhook headers", "webhook secret")
+    assert [(version, what) for version, what, _ in await after.secrets_in_use()] == [(1, what) for what in protected]
+    assert await after.reseal() == 3
+    assert [(version, what) for version, what, _ in await after.secrets_in_use()] == [(2, what) for what in protected]
     assert await after.reseal() == 0
     alone = Vault({2: new})
     [moved] = await after.list_accounts()
     assert json.loads(alone.open(moved.credentials, provider_accounts.credentials_context(account.id)))
     async with app.as_partner(partner.id) as connection:
-        sealed = await connection.fetchval("SELECT secret FROM webhook_endpoints WHERE id = $1", endpoint_id)
-    assert endpoints.open_secret(alone, sealed, partner_id=partner.id, endpoint_id=endpoint_id) == "whsec_a"
+        sealed = await connection.fetchrow("SELECT secret, headers FROM webhook_endpoints WHERE id = $1", endpoint_id)
+    assert sealed is not None
+    assert endpoints.open_secret(alone, sealed[0], partner_id=partner.id, endpoint_id=endpoint_id) == "whsec_a"
+    assert endpoints.open_headers(alone, sealed[1], partner_id=partner.id, endpoint_id=endpoint_id) == {"x-key": "a"}
+    async with database.as_system() as connection:
+        [(key_id, private)] = await signing_keys.private_keys(connection)
+    opened = signing_keys.open_key(alone, private, key_id=key_id)
+    assert opened.public_key().public_bytes_raw() == signing.public_key
     await app.close()
     await database.close()

@@ -42,8 +42,8 @@ BUGS = (
         name="each try has a webhook-id of its own",
         breaks="E2: the partner cannot tell a repeat from a new event, and ships twice",
         file="webhooks/outbound.py",
-        text='        message_id = ids.encode("evt", delivery.event_id)\n',
-        becomes='        message_id = f"{ids.encode("whd", delivery.id)}.{delivery.epoch}"\n'.replace('"whd"', "'whd'"),
+        text='message.Signed(ids.encode("evt", delivery.event_id), timestamp, body)',
+        becomes="""message.Signed(f"{ids.encode('whd', delivery.id)}.{delivery.epoch}", timestamp, body)""",
         tests=(f"{_DELIVERY}::test_a_crash_between_post_and_record_sends_it_again_with_the_same_id",),
     ),
     Bug(

@@ -107,7 +107,7 @@ async def delete(connection: Connection, scope: Scope, endpoint_id: UUID) -> boo
     """What was not delivered yet is cancelled; the history stays."""
     deleted = await connection.fetchval(
         "UPDATE webhook_endpoints SET deleted_at = now(), secret = '', previous_secret = NULL,"
-        " headers = NULL, header_names = '{}'"
+        " headers = NULL, header_names = '{}', probe_at = NULL"
         " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL RETURNING true",
         scope.partner_id,
         endpoint_id,
@@ -160,7 +160,7 @@ async def enable(connection: Connection, scope: Scope, endpoint_id: UUID) -> End
 
 
 async def disable(connection: Connection, scope: Scope, endpoint_id: UUID, *, reason: str) -> Endpoint | None:
-    """What is not delivered yet, and what comes, is held until it is enabled again."""
+    """What is not delivered yet, and what comes, is held until it is enabled again, whatever a probe would find."""
     row = await connection.fetchrow(
         "UPDATE webhook_endpoints SET state = 'disabled', disabled_reason = $4, probe_at = NULL, probes = 0"
         " WHERE partner_id = $1 AND id = $2 AND livemode = $3 AND deleted_at IS NULL"

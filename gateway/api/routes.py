@@ -256,6 +256,16 @@ WEBHOOKS: tuple[Route, ...] = (
         description="What was held while it was disabled is delivered.",
     ),
     Route(
+        method="POST",
+        path="/v1/webhook-endpoints/{id}/disable",
+        endpoint=webhooks.disable,
+        summary="Disable a webhook endpoint",
+        tag="Webhooks",
+        scope=_WEBHOOKS,
+        answers={200: webhooks.WebhookEndpoint},
+        description="Its events are held until it is enabled again.",
+    ),
+    Route(
         method="GET",
         path="/v1/webhook-endpoints/{id}/deliveries",
         endpoint=webhooks.list_deliveries,

@@ -263,6 +263,16 @@ async def enable(call: Call) -> Answer:
     return Answer(status=200, body=dict(endpoint_body(enabled)))
 
 
+async def disable(call: Call) -> Answer:
+    endpoint_id = call.id("whe")
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        disabled = await endpoints.disable(connection, call.scope, endpoint_id, reason="by_partner")
+        if disabled is None:
+            raise NotFound
+        await _audit(connection, call, "disable", endpoint_id, {})
+    return Answer(status=200, body=dict(endpoint_body(disabled)))
+
+
 async def list_deliveries(call: Call) -> Answer:
     query: PageQuery = call.query
     endpoint_id = call.id("whe")

@@ -18,6 +18,10 @@ CANARY = "canary-6f1c9a"
 KEYS = "/.well-known/webhook-signing-keys"
 
 
+async def deliveries(partner: Partner, endpoint: Json) -> list[Json]:
+    return await listed(partner, f"/v1/webhook-endpoints/{endpoint['id']}/deliveries", limit=100)
+
+
 async def change(partner: Partner, endpoint: Json, **members: Any) -> Json:
     answer = await partner.client.patch(f"/v1/webhook-endpoints/{endpoint['id']}", json=members)
     assert answer.status_code == 200, answer.text
@@ -70,7 +74,7 @@ async def test_what_headers_say_is_shown_to_nobody_and_stored_sealed(
     assert (await sent(house, partner))["x-key"] == CANARY
     await change(partner, made.json(), headers={"x-key": f"{CANARY}-2"})
     answers = [made, again, await partner.get(path), await partner.get("/v1/webhook-endpoints")]
-    answers += [await partner.post(f"{path}/{act}") for act in ("enable", "rotate-secret", "ping")]
+    answers += [await partner.post(f"{path}/{act}") for act in ("disable", "enable", "rotate-secret", "ping")]
     answers.append(await partner.get(f"{path}/deliveries"))
     refusal = await partner.client.patch(path, json={"headers": {"x-key": f"{CANARY}\n"}})
     refused(refusal, 422, "invalid_request", "headers.x-key")
@@ -115,7 +119,7 @@ async def test_headers_that_cannot_be_sent_are_refused_by_name(
     assert await listed(partner, "/v1/webhook-endpoints") == []
 
 
-# ── How fast ───────────────────────────────────────────────────────────────────────────────────
+# ── How fast, and when not at all ───────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_rate_limit_is_kept_changed_and_removed(shared_house: House) -> None:
@@ -127,6 +131,30 @@ async def test_a_rate_limit_is_kept_changed_and_removed(shared_house: House) -> 
         assert (await change(partner, endpoint, rate_limit_per_second=limit))["rate_limit_per_second"] == limit
         shown = await partner.get(f"/v1/webhook-endpoints/{endpoint['id']}")
         assert shown.json()["rate_limit_per_second"] == limit
+
+
+async def test_what_happens_while_an_endpoint_is_disabled_is_held_until_it_is_enabled(house: House) -> None:
+    partner = await house.partner()
+    endpoint = await house.subscribed(partner, ["transaction.completed"])
+    path = f"/v1/webhook-endpoints/{endpoint['id']}"
+    for _ in range(2):  # twice is no other than once
+        disabled = (await partner.post(f"{path}/disable")).json()
+        assert (disabled["status"], disabled["disabled_reason"]) == ("disabled", "by_partner")
+    sales = [(await partner.charge()).json()["id"] for _ in range(2)]
+    assert [row["status"] for row in await deliveries(partner, endpoint)] == ["held", "held"]
+    assert house.receiver.ids == []
+
+    enabled = (await partner.post(f"{path}/enable")).json()
+    assert (enabled["status"], enabled["disabled_reason"]) == ("enabled", None)
+    events = await house.receiver.until(lambda events: len(events) == 2)
+    assert {event["data"]["id"] for event in events} == set(sales)
+    lines = await house.owner.fetch(
+        "SELECT action, resource_id FROM audit_logs WHERE partner_id = $1 AND resource_type = 'webhook_endpoint'"
+        " ORDER BY id",
+        partner.id,
+    )
+    acts = ("create", "disable", "disable", "enable")
+    assert [tuple(line) for line in lines] == [(f"webhook_endpoint.{act}", endpoint["id"]) for act in acts]
 
 
 # ── Signatures by a public key ──────────────────────────────────────────────────────────────────────────────────────

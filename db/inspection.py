@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from db import schema
+from db import feed, schema
 from db.database import Connection
 
 
@@ -20,6 +20,8 @@ class Facts:
     server_version: int
     """As PostgreSQL counts: 150018 is 15.18."""
     revision: str | None
+    moved: bool
+    """See `feed.moved`; not asked at another revision."""
 
 
 async def facts(connection: Connection) -> Facts:
@@ -34,4 +36,6 @@ async def facts(connection: Connection) -> Facts:
            FROM pg_roles r, pg_roles s WHERE r.rolname = current_user AND s.rolname = session_user"""
     )
     assert row is not None, "who asks has a role"
-    return Facts(**row, revision=await schema.current(connection))
+    revision = await schema.current(connection)
+    moved = revision == schema.HEAD and await feed.moved(connection)
+    return Facts(**row, revision=revision, moved=moved)

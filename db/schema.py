@@ -29,22 +29,26 @@ async def current(connection: Any) -> str | None:
 
 
 async def migrate(url: str) -> None:
-    """Bring the database at `url` (as its owner) to `HEAD`. Safe to call from several processes at once."""
+    """Bring the database at `url` (as its owner) to `HEAD`, and settle its feed where it came from another server.
+
+    Safe to call from several processes at once.
+    """
 
     async def connect() -> asyncpg.Connection[asyncpg.Record]:
         return await asyncpg.connect(url, timeout=10)
 
-    # Alembic's run costs a third of a second even where nothing is to be done.
     probe = await connect()
     try:
-        if await current(probe) == HEAD:
-            return
+        # Alembic's run costs a third of a second even where nothing is to be done.
+        if await current(probe) != HEAD:
+            engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=pool.NullPool)
+            async with engine.connect() as connection:
+                await connection.run_sync(_upgrade)
+            await engine.dispose()
+        if await probe.fetchval("SELECT feed_moved()"):
+            await probe.execute("CALL settle_feed()")
     finally:
         await probe.close()
-    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=pool.NullPool)
-    async with engine.connect() as connection:
-        await connection.run_sync(_upgrade)
-    await engine.dispose()
 
 
 def run_script(name: str) -> None:

@@ -14,7 +14,7 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from db import ids, inspection, provider_accounts, schema
+from db import feed, ids, inspection, provider_accounts, schema
 from db.database import CommitUncertain, Database, Role, Unavailable
 from db.provider_accounts import ProviderAccount
 from db.vault import CannotOpen, Vault
@@ -28,6 +28,9 @@ CLOCK_SKEW_MAX = timedelta(seconds=5)
 """More than this is a mistake, even where it does no harm: leases run on the database's clock alone."""
 SERVER_VERSION_MIN = 150_003
 """PostgreSQL 15.3 mends CVE-2023-2455: row policies of the wrong role in cached plans."""
+_MOVED = "the data came from another server: new events would stand before old ones and their readers miss them"
+FEED_LAG_MAX_SECONDS = 60.0
+"""Our own transactions end within seconds: whatever holds the feed back for longer is somebody else's."""
 _THIS_MACHINE = {"127.0.0.1", "::1", "localhost"}
 REDIS_SECONDS = 2.0
 PROVIDER_SECONDS = 10.0
@@ -83,7 +86,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
     if settings.redis_url is not None:
         findings.append(await _examine_redis(settings.redis_url))
     if not any(finding.failed and finding.weight == "fatal" for finding in findings):
-        findings += await _examine_accounts(settings)
+        findings += [await _examine_feed(settings), *await _examine_accounts(settings)]
     return findings
 
 
@@ -97,6 +100,12 @@ async def inspect_database(database: Database) -> list[Finding]:
             "migrations",
             facts.revision == schema.HEAD,
             f"{facts.role}: the schema is at {facts.revision}, this program needs {schema.HEAD}",
+            "run `paygate migrate`",
+        ),
+        _finding(
+            "feed",
+            not facts.moved,
+            f"{facts.role}: {_MOVED if facts.moved else 'it counts as this server does'}",
             "run `paygate migrate`",
         ),
         _finding(
@@ -157,6 +166,21 @@ async def _examine_redis(url: str) -> Finding:
     finally:
         await client.aclose()
     return Finding(check="redis", ok=True, told="Redis answers")
+
+
+async def _examine_feed(settings: Settings) -> Finding:
+    database = await Database.open(settings.database_url, Role.OPERATOR, pool_max=1)
+    try:
+        async with database.as_system() as connection:
+            lag = await feed.lag_seconds(connection)
+    finally:
+        await database.close()
+    return Finding(
+        check="feed",
+        ok=lag <= FEED_LAG_MAX_SECONDS,
+        told=f"the oldest event that readers do not get yet has waited {lag:.0f} s for a transaction that still writes",
+        mend="end it: see backend_xid and xact_start in pg_stat_activity, of every database, and pg_prepared_xacts",
+    )
 
 
 async def _examine_accounts(settings: Settings) -> list[Finding]:

@@ -49,6 +49,7 @@ deliveries = Counter("paygate_webhook_deliveries_total", "Attempts to deliver a 
 delivery_seconds = Histogram("paygate_webhook_seconds", "Webhook attempts", buckets=SECONDS)
 deliveries_due = Gauge("paygate_webhook_deliveries_due", "Deliveries that wait for a worker")
 deliveries_age = Gauge("paygate_webhook_deliveries_age_seconds", "For how long the oldest of them has been due")
+feed_lag = Gauge("paygate_feed_lag_seconds", "For how long the oldest event that GET /v1/events holds back has waited")
 attempts_open = Gauge("paygate_attempts_open", "Attempts whose outcome is not known", ["provider", "state"])
 attempts_age = Gauge("paygate_attempts_open_age_seconds", "Age of the oldest of them", ["provider", "state"])
 connections_in_use = Gauge("paygate_database_connections_in_use", "Connections taken from the pool", ["role"])

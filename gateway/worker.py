@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from db import failpoints, idempotency, ids, inbox, outbox, partitions, signing_keys, transactions
+from db import failpoints, feed, idempotency, ids, inbox, outbox, partitions, signing_keys, transactions
 from db.database import CommitUncertain, Role, Unavailable
 from db.deliveries import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
@@ -137,8 +137,10 @@ async def _gauge(opened: Runtime) -> None:
         attempts = await transactions.open_attempts(connection)
         reviews = await transactions.reviews_open(connection)
         notifications = await inbox.backlog(connection)
+        lag = await feed.lag_seconds(connection)
     telemetry.deliveries_due.set(due)
     telemetry.deliveries_age.set(age)
+    telemetry.feed_lag.set(lag)
     telemetry.reviews_open.set(reviews)
     telemetry.notifications_open.clear()
     for provider, state, count in notifications:

@@ -1,12 +1,13 @@
 """Every URL of the partner API, in one table: it routes the requests and writes /openapi.json.
 
-A new route is one row here (or in `routing_routes.py`, `stored_routes.py`) and one endpoint
+A new route is one row here (or in `event_routes.py`, `routing_routes.py`, `stored_routes.py`) and one endpoint
 `async def name(call: Call) -> Answer`.
 """
 
 from __future__ import annotations
 
 from gateway.api import ledger, lookups, refunds, transactions, webhooks
+from gateway.api.event_routes import EVENTS
 from gateway.api.lists import Page, PageQuery
 from gateway.api.paths import Route
 from gateway.api.routing_routes import ROUTING
@@ -343,6 +344,7 @@ ROUTES: tuple[Route, ...] = (
     *PAYMENT_METHODS,
     *CUSTOMERS,
     *WEBHOOKS,
+    *EVENTS,
     *ROUTING,
     *LEDGER,
     *LOOK_UPS,

@@ -76,6 +76,7 @@ async def things(shared_house: House, customer: Partner) -> dict[str, str]:
         "/v1/customers": payer["id"],
         "/v1/webhook-endpoints": endpoint["id"],
         "/v1/webhook-deliveries": deliveries[0]["id"],
+        "/v1/events": deliveries[0]["event_id"],
         "/v1/routing-rules": rules["id"],
     }
 

@@ -120,6 +120,7 @@ async def everything_of(partner: Partner, things: dict[str, str]) -> list[Any]:
         f"/v1/refunds/{things['rfd']}",
         f"/v1/webhook-endpoints/{things['whe']}",
         f"/v1/webhook-deliveries/{things['whd']}",
+        f"/v1/events/{things['evt']}",
         f"/v1/routing-rules/{things['rul']}",
         f"/v1/customers/{things['cus']}",
         f"/v1/payment-methods/{things['pmt']}",
@@ -145,7 +146,7 @@ async def test_what_is_no_id_is_not_found_either(alice: Partner, things: dict[st
     "path",
     [
         *("/v1/transactions", "/v1/refunds", "/v1/webhook-endpoints", "/v1/ledger-entries"),
-        *("/v1/customers", "/v1/payment-methods", "/v1/routing-rules"),
+        *("/v1/customers", "/v1/payment-methods", "/v1/routing-rules", "/v1/events"),
     ],
 )
 async def test_lists_hold_only_ones_own(

@@ -123,6 +123,11 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
             "TRUNCATE {table} CASCADE", "DROP TRIGGER append_only_truncate ON webhook_manifests"
         ),
     },
+    "feed_numbering": {
+        "feed_numbering_pkey": same(),
+        "feed_numbering_only_one_check": update("only_one = false"),
+        "feed_numbering_ahead_check": update("ahead = -1"),
+    },
     "findings": {
         "findings_pkey": same(subject="x"),
         "findings_open": new(),

@@ -11,6 +11,7 @@ _JOURNALLED = "tests/integration/test_journal.py"
 _RULES = "tests/integration/test_every_rule.py"
 _SCHEMA = "tests/integration/test_schema.py"
 _ROW_SECURITY = "tests/integration/test_row_level_security.py"
+_FEED = "tests/integration/test_feed.py"
 _DELIVERY = "tests/integration/test_delivery.py"
 _REFUNDS = "tests/acceptance/test_refunds_never_exceed_what_was_captured.py"
 _UNCONFIRMED = "tests/acceptance/test_nothing_unconfirmed_is_called_failed.py"
@@ -245,6 +246,22 @@ BUGS = (
         tests=(
             "tests/acceptance/test_keys_and_limits.py::test_a_revoked_key_is_refused_and_the_partners_other_key_is_not",
         ),
+    ),
+    Bug(
+        name="the feed serves what is committed, whoever still writes",
+        breaks="E2: what commits later stands behind a reader who is past it",
+        file="db/feed.py",
+        text='f" AND e.xid < {_BOUND} ORDER BY e.xid, e.id LIMIT $6"',
+        becomes='" ORDER BY e.xid, e.id LIMIT $6"',
+        tests=(f"{_FEED}::test_what_commits_late_is_met_by_a_reader_who_came_before",),
+    ),
+    Bug(
+        name="a restored feed goes on with the new server's numbers",
+        breaks="E2: new events stand before old ones",
+        file="db/migrations/versions/0006_delivery.sql",
+        text="SELECT (xid::text::bigint + ahead)::text::xid8",
+        becomes="SELECT xid",
+        tests=(f"{_FEED}::test_a_feed_restored_on_another_server_goes_on_where_it_was",),
     ),
     # ── What partners store of their customers ──
     Bug(

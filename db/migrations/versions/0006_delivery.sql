@@ -104,3 +104,36 @@ CREATE UNIQUE INDEX one_signing_key ON signing_keys ((true)) WHERE retires_at IS
 GRANT SELECT (id, public_key, created_at, retires_at) ON signing_keys TO paygate_app;
 GRANT SELECT, INSERT ON signing_keys TO paygate_worker;  -- the first is made by whoever signs first
 GRANT SELECT, INSERT, UPDATE ON signing_keys TO paygate_operator;
+
+-- ── The feed: events in commit order ────────────────────────────────────────────────────────────────────────────
+
+-- Order is that of transaction numbers, which begin anew where a dump is restored into another server. There they are
+-- counted on from the last event's: `ahead` is added to each. Written by `settle_feed` alone.
+CREATE TABLE feed_numbering (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    cluster  bigint NOT NULL,  -- the server that these numbers are of
+    ahead    bigint NOT NULL CHECK (ahead >= 0)
+);
+GRANT SELECT ON feed_numbering TO paygate_app, paygate_worker, paygate_operator;
+
+CREATE FUNCTION feed_position(xid xid8) RETURNS xid8 LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT (xid::text::bigint + ahead)::text::xid8 FROM public.feed_numbering
+$$;
+
+CREATE FUNCTION feed_moved() RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT s.system_identifier IS DISTINCT FROM (SELECT cluster FROM public.feed_numbering) FROM pg_control_system() s
+$$;
+
+-- By the owner, who is let past the policies meanwhile; the lock that this takes keeps every writer out.
+CREATE PROCEDURE settle_feed() LANGUAGE plpgsql AS $$
+BEGIN
+    ALTER TABLE events NO FORCE ROW LEVEL SECURITY;
+    INSERT INTO feed_numbering (cluster, ahead)
+        SELECT s.system_identifier, greatest(0, (
+            SELECT max(xid)::text::bigint + 1 - pg_current_xact_id()::text::bigint FROM events))
+        FROM pg_control_system() s
+        ON CONFLICT (only_one) DO UPDATE SET cluster = excluded.cluster, ahead = excluded.ahead;
+    ALTER TABLE events FORCE ROW LEVEL SECURITY;
+END $$;
+CALL settle_feed();
+ALTER TABLE events ALTER COLUMN xid SET DEFAULT feed_position(pg_current_xact_id());

@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, Entry] = {
     "migrate": Entry("gateway.cli_processes:migrate", "Bring the database's schema up to date."),
     "doctor": Entry("gateway.cli_processes:see_doctor", "Examine this installation and say what to mend."),
     "simulator": Entry("gateway.cli_simulator:simulator", "Run the simulator of one PSP alone."),
+    "listen": Entry("gateway.cli_listen:listen", "Forward a test account's events to a server on your machine."),
+    "trigger": Entry("gateway.cli_trigger:trigger", "Make an event happen in test mode, by what causes it."),
     "partners": Entry("gateway.cli_operators:partners", "Create, list, deactivate partners."),
     "keys": Entry("gateway.cli_operators:keys", "Create, list, rotate, revoke a partner's API keys."),
     "secrets": Entry("gateway.cli_operators:secrets", "Show and reseal what the secret keys protect."),

@@ -212,6 +212,7 @@ Charge a card yourself:
   curl -s '{base_url}/v1/transactions/{charged["id"]}?expand=events,refunds,ledger,deliveries' \\
     -H 'Authorization: Bearer {api_key}'
 
+`paygate listen --forward-to URL` posts the events to your own server, `paygate trigger TYPE` makes them happen.
 Ctrl-C stops everything.""")
 
 

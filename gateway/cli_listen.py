@@ -21,7 +21,7 @@ from gateway.api.exchange import dump
 from gateway.cli_client import Client, Json, api_key_option, base_url_option
 from gateway.cli_terminal import json_option, waiting
 from webhooks import signing
-from webhooks.outbound import USER_AGENT
+from webhooks.message import USER_AGENT
 
 POLL_SECONDS = 2.0
 """Thirty calls a minute: a third of what a partner may make by default."""

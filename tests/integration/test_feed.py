@@ -279,7 +279,7 @@ async def test_a_feed_restored_on_another_server_goes_on_where_it_was(
         moved = await Database.open(other.url("restored"), Role.APP)
         (finding,) = [one for one in await doctor.inspect_database(moved) if one.check == "feed"]
         assert (finding.ok, finding.weight) == (False, "fatal")
-        await schema.migrate(other.url("restored"))
+        await schema.migrate(other.url("restored", "plain_owner"))  # whom the policies bind as well
         (finding,) = [one for one in await doctor.inspect_database(moved) if one.check == "feed"]
         assert finding.ok
         reader = Reader(moved, scope)
@@ -296,9 +296,10 @@ async def restored(server: embedded.Server, dump: Path, tools: Path) -> None:
     owner = await asyncpg.connect(server.url("postgres"))
     for role in Role:
         await owner.execute(f"CREATE ROLE {role} NOLOGIN NOSUPERUSER NOBYPASSRLS")
-    await owner.execute("CREATE DATABASE restored")
+    await owner.execute("CREATE ROLE plain_owner LOGIN")
+    await owner.execute("CREATE DATABASE restored OWNER plain_owner")
     await owner.close()
-    run(tools / "psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}", server.url("restored"))
+    run(tools / "psql", "--quiet", "--set=ON_ERROR_STOP=1", f"--file={dump}", server.url("restored", "plain_owner"))
 
 
 def run(*command: object) -> None:

@@ -99,6 +99,21 @@ async def of_transaction(connection: Connection, partner_id: UUID, transaction_i
     return [shapes.read(Delivery, row) for row in rows]
 
 
+async def page_of_transaction(
+    connection: Connection, partner_id: UUID, transaction_id: UUID, *, before: UUID | None, limit: int
+) -> list[Delivery]:
+    """A transaction's deliveries to every endpoint, deleted ones too, the newest first."""
+    rows = await connection.fetch(
+        f"SELECT {_DELIVERY} FROM webhook_deliveries WHERE partner_id = $1 AND transaction_id = $2"
+        " AND ($3::uuid IS NULL OR id < $3) ORDER BY id DESC LIMIT $4",
+        partner_id,
+        transaction_id,
+        before,
+        limit,
+    )
+    return [shapes.read(Delivery, row) for row in rows]
+
+
 async def retry(connection: Connection, scope: Scope, delivery_id: UUID) -> Delivery | None:
     """Once more, now, with all its tries before it; held while the endpoint is disabled. None where there is none."""
     row = await connection.fetchrow(

@@ -121,6 +121,20 @@ TRANSACTIONS: tuple[Route, ...] = (
         answers={200: Page[TransactionEventBody]},
         description="All that happened, oldest first, `sequence` without gaps.",
     ),
+    Route(
+        method="GET",
+        path="/v1/transactions/{id}/deliveries",
+        endpoint=transactions.list_deliveries,
+        summary="List the webhook deliveries of a transaction",
+        tag="Transactions",
+        scope=_READ,
+        query=PageQuery,
+        answers={200: Page[webhooks.WebhookDelivery]},
+        description=(
+            "To every endpoint, newest first, those of refunds included. `GET /v1/webhook-deliveries/{id}` shows the"
+            " attempts of each."
+        ),
+    ),
 )
 
 REFUNDS: tuple[Route, ...] = (

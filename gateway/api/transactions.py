@@ -188,6 +188,18 @@ async def list_events(call: Call) -> Answer:
     return lists.whole([representation.transaction_event_body(event) for event in events])
 
 
+async def list_deliveries(call: Call) -> Answer:
+    query: PageQuery = call.query
+    listing = f"deliveries of {call.id('txn')}"
+    before = lists.before(call, listing)
+    async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
+        transaction = await _found(connection, call)
+        found = await outbox.page_of_transaction(
+            connection, transaction.partner_id, transaction.id, before=before, limit=query.limit + 1
+        )
+    return lists.page(call, listing, [(one.id, delivery_body(one)) for one in found])
+
+
 async def _named(call: Call, body: CreateTransaction) -> Named:
     """What the request names by id, in one read; nothing is read where it names nothing."""
     method, customer = body.payment_method, body.customer or Customer()

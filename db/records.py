@@ -375,6 +375,7 @@ class Delivery:
     attempts: int
     next_attempt_at: datetime | None
     last_status: int | None
+    replay_id: UUID | None
     created_at: datetime
     updated_at: datetime
     delivered_at: datetime | None

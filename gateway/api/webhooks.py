@@ -69,6 +69,7 @@ class WebhookDelivery(TypedDict):
     status: str
     attempt_count: int
     last_status_code: int | None
+    replay_id: str | None
     next_attempt_at: str | None
     delivered_at: str | None
     created_at: str
@@ -335,6 +336,7 @@ def delivery_body(delivery: Delivery) -> WebhookDelivery:
         "status": delivery.state.value,
         "attempt_count": delivery.attempts,
         "last_status_code": delivery.last_status,
+        "replay_id": None if delivery.replay_id is None else ids.encode("whr", delivery.replay_id),
         "next_attempt_at": representation.time(delivery.next_attempt_at),
         "delivered_at": representation.time(delivery.delivered_at),
         "created_at": representation.instant(delivery.created_at),

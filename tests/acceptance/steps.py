@@ -15,7 +15,7 @@ from tests.house import WAIT_SECONDS, House, Json, Partner
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
-ID = re.compile(r"(txn|att|rfd|evt|whe|whd|pac|led|req)_[0-9a-hjkmnp-tv-z]{26}")
+ID = re.compile(r"(txn|att|rfd|evt|whe|whd|whr|pac|led|req)_[0-9a-hjkmnp-tv-z]{26}")
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 
 

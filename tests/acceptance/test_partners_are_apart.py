@@ -17,6 +17,7 @@ PREFIXES = {
     "/v1/refunds": "rfd",
     "/v1/webhook-endpoints": "whe",
     "/v1/webhook-deliveries": "whd",
+    "/v1/webhook-replays": "whr",
     "/v1/events": "evt",
     "/v1/customers": "cus",
     "/v1/payment-methods": "pmt",
@@ -24,6 +25,8 @@ PREFIXES = {
     "/v1/routing-rules": "rul",
 }
 """What the {id} of a path names."""
+BODIES: dict[str, Json] = {"replay": {"since": "2026-01-31T12:00:00Z", "until": "2026-01-31T13:00:00Z"}}
+"""By the end of a path, what its body must hold."""
 SALE: Json = {
     "amount": "19.99",
     "currency": "USD",
@@ -58,17 +61,21 @@ async def things(shared_house: House, alice: Partner) -> dict[str, str]:
     refund = (await alice.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "1.00"})).json()
     await alice.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "1.00"})
     rules = (await alice.post("/v1/routing-rules", {"rules": [{"name": "secret", "then": {"adaptive": []}}]})).json()
+    replay = (await alice.post(f"/v1/webhook-endpoints/{endpoint['id']}/replay", BODIES["replay"])).json()
     path = f"/v1/webhook-endpoints/{endpoint['id']}/deliveries"
 
     async def delivered() -> list[Json]:
         return await listed(alice, path)
 
     rows = await until(delivered, lambda rows: len(rows) == 8 and all(row["status"] == "delivered" for row in rows))
+    shown = f"/v1/webhook-replays/{replay['id']}"
+    await until(lambda: alice.get(shown), lambda answer: answer.json()["status"] == "completed")
     return {
         "txn": sale["id"],
         "rfd": refund["id"],
         "whe": endpoint["id"],
         "whd": rows[0]["id"],
+        "whr": replay["id"],
         "evt": rows[0]["event_id"],
         "rul": rules["id"],
         "cus": customer["id"],
@@ -84,7 +91,7 @@ async def routes(shared_house: House) -> list[tuple[str, str]]:
 
 
 async def call(partner: Partner, method: str, path: str) -> httpx.Response:
-    body: Json | None = {} if method in ("POST", "PATCH", "PUT") else None
+    body = BODIES.get(path.rpartition("/")[2], {}) if method in ("POST", "PATCH", "PUT") else None
     return await partner.client.request(method, path, json=body, headers={"Idempotency-Key": new_key()})
 
 
@@ -121,6 +128,7 @@ async def everything_of(partner: Partner, things: dict[str, str]) -> list[Any]:
         f"/v1/webhook-endpoints/{things['whe']}",
         f"/v1/webhook-deliveries/{things['whd']}",
         f"/v1/events/{things['evt']}",
+        f"/v1/webhook-endpoints/{things['whe']}/replays",
         f"/v1/routing-rules/{things['rul']}",
         f"/v1/customers/{things['cus']}",
         f"/v1/payment-methods/{things['pmt']}",

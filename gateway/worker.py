@@ -13,7 +13,7 @@ from db import failpoints, feed, idempotency, ids, inbox, outbox, partitions, si
 from db.database import CommitUncertain, Role, Unavailable
 from db.deliveries import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
-from gateway import doctor, listener, metrics, replays, runtime, telemetry
+from gateway import doctor, listener, manifests, metrics, replays, runtime, telemetry
 from gateway.api.webhooks import endpoint_body
 from gateway.config import Settings
 from gateway.runtime import Runtime
@@ -28,6 +28,7 @@ NOTIFIED_SECONDS = 1.0
 GAPS_SECONDS = 10.0
 RECONCILE_SECONDS = 10.0
 REPLAY_SECONDS = 1.0
+MANIFEST_SECONDS = 60.0
 WATCH_SECONDS = 60.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0
@@ -66,6 +67,7 @@ def jobs() -> tuple[tuple[Job, float], ...]:
         (gaps.fill_due, GAPS_SECONDS),
         (reconciler.reconcile_due, RECONCILE_SECONDS),
         (replays.replay_due, REPLAY_SECONDS),
+        (manifests.close_due, MANIFEST_SECONDS),
         (recovery.flag_overdue, WATCH_SECONDS),
         (watchdog.Rounds().watch, WATCH_SECONDS),
         (_gauge, GAUGE_SECONDS),

@@ -1,8 +1,8 @@
-"""The rows of the route table for replays."""
+"""The rows of the route table for what makes deliveries complete: replays and manifests."""
 
 from __future__ import annotations
 
-from gateway.api import replays
+from gateway.api import manifests, replays
 from gateway.api.lists import Page, PageQuery
 from gateway.api.paths import Route
 
@@ -57,5 +57,22 @@ REPLAYS: tuple[Route, ...] = (
         answers={200: replays.WebhookReplay},
         errors=("invalid_state",),
         description="What it queued and did not deliver is cancelled. Cancelling again changes nothing.",
+    ),
+)
+
+MANIFESTS: tuple[Route, ...] = (
+    Route(
+        method="GET",
+        path="/v1/webhook-endpoints/{id}/manifests",
+        endpoint=manifests.list_manifests,
+        summary="List a webhook endpoint's manifests",
+        tag="Webhooks",
+        scope=_READ,
+        query=PageQuery,
+        answers={200: Page[manifests.WebhookManifest]},
+        description=(
+            "One for each day in UTC, the newest first: how many events of that day the endpoint was to be sent, and"
+            " SHA-256 over their sorted ids, each followed by a line end. Written the next day, from 02:00 on."
+        ),
     ),
 )

@@ -1,8 +1,7 @@
 """Every URL of the partner API, in one table: it routes the requests and writes /openapi.json.
 
 A new route is one row here (or in `event_routes.py`, `replay_routes.py`, `routing_routes.py`, `stored_routes.py`) and
-one endpoint
-`async def name(call: Call) -> Answer`.
+one endpoint `async def name(call: Call) -> Answer`.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from gateway.api import ledger, lookups, refunds, transactions, webhooks
 from gateway.api.event_routes import EVENTS
 from gateway.api.lists import Page, PageQuery
 from gateway.api.paths import Route
-from gateway.api.replay_routes import REPLAYS
+from gateway.api.replay_routes import MANIFESTS, REPLAYS
 from gateway.api.routing_routes import ROUTING
 from gateway.api.stored_routes import CUSTOMERS, PAYMENT_METHODS
 from gateway.transactions.explanation import ExplanationBody
@@ -362,6 +361,7 @@ ROUTES: tuple[Route, ...] = (
     *WEBHOOKS,
     *EVENTS,
     *REPLAYS,
+    *MANIFESTS,
     *ROUTING,
     *LEDGER,
     *LOOK_UPS,

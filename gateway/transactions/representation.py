@@ -36,6 +36,7 @@ EVENT_TYPES: tuple[str, ...] = (
     *(f"dispute.{name}" for name in ("opened", "won", "lost")),
     "endpoint.disabled",
     "endpoint.enabled",
+    "endpoint.manifest",
     "ping",
 )
 """Every event a partner can subscribe to."""

@@ -69,6 +69,8 @@ PING = "ping"
 IMPOSSIBLE: Mapping[str, str] = {
     "transaction.duplicate_compensated": "a PSP must take money for a payment that is over already",
     "endpoint.disabled": "an endpoint of yours must fail for a day, or answer 410",
+    "endpoint.enabled": "an endpoint that was disabled for failing must answer again",
+    "endpoint.manifest": "a day must be over",
 }
 
 

@@ -112,7 +112,8 @@ async def test_what_happens_is_forwarded_signed_and_byte_for_byte(
         ("transaction.created", 204, 1),
         ("transaction.completed", 204, 1),
     ]
-    assert shared_house.receiver.ids[before:] == [line["id"] for line in lines]
+    ours = [line["id"] for line in lines]  # other partners' events may still be on their way
+    assert [one for one in shared_house.receiver.ids[before:] if one in ours] == ours
     assert shared_house.receiver.events[-1]["data"] == sale
     assert f"--after {lines[-1]['id']}" in said.decode()
 

@@ -1,6 +1,6 @@
 """Every benchmark, or the named ones, with the versions and the machine they ran on. Prints figures, asserts nothing.
 
-    python -m tests.benchmarks [charges] [cold_start] [routing] [psp_client] [delivery_client]
+    python -m tests.benchmarks [charges] [cold_start] [routing] [deliveries] [psp_client] [delivery_client]
 
 Figures of one machine at one moment: read the ratios, each measured side by side in one run.
 """
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from db import embedded
-from tests.benchmarks import charges, cold_start, machine, pgbench, routing
+from tests.benchmarks import charges, cold_start, deliveries, machine, pgbench, routing
 
 PSP_CALLS = 1_600
 DELIVERIES = 3_200
@@ -67,6 +67,7 @@ BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "charges": charges.main,
     "cold_start": cold_start.main,
     "routing": routing.main,
+    "deliveries": deliveries.main,
     "psp_client": _psp_client,
     "delivery_client": _delivery_client,
 }

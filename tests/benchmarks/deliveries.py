@@ -90,6 +90,8 @@ async def _beside_a_naive_one(stage: Stage) -> None:
         started(delivery_processes.worker, mine.url) as worker,
         started(delivery_processes.naive, theirs.url, theirs.secret) as other,
     ):
+        await _warm_up(stage, mine, worker)
+        await _warm_up(stage, theirs, other)
         for _ in range(ROUNDS):
             ours.append(await _drain(stage, mine, worker, stage.sizes.round))
             naive.append(await _drain(stage, theirs, other, stage.sizes.round // NAIVE_SHARE))
@@ -123,6 +125,7 @@ async def _beside_black_holes(stage: Stage) -> None:
 async def _a_backlog(stage: Stage) -> None:
     shop = await _shop(stage, "backlog", stage.urls("fast", ENDPOINTS))
     with started(delivery_processes.worker, shop.url) as worker:
+        await _warm_up(stage, shop, worker)
         drained = await _drain(stage, shop, worker, stage.sizes.backlog)
     print(f"a backlog of {stage.sizes.backlog:,}:")
     _tell("our worker", [drained])
@@ -139,7 +142,7 @@ async def _over_history(stage: Stage) -> None:
         for size in sizes:
             await delivery_rows.remember(owner, shop, size - before)
             before = size
-            await _drain(stage, shop, worker, stage.sizes.round // 10)
+            await _warm_up(stage, shop, worker)
             _tell(f"{size:,} deliveries before", [await _drain(stage, shop, worker, stage.sizes.round)])
     await owner.close()
 
@@ -152,6 +155,14 @@ async def _shop(stage: Stage, name: str, urls: list[str]) -> Shop:
     await owner.execute(f"CREATE DATABASE {name}")
     await owner.close()
     return await delivery_rows.open_shop(stage.postgres.url(name), urls)
+
+
+async def _warm_up(stage: Stage, shop: Shop, deliverer: Process) -> None:
+    """A few deliveries, and what autovacuum does within a minute: plans made for empty tables are bad ones."""
+    await _drain(stage, shop, deliverer, stage.sizes.round // NAIVE_SHARE)
+    owner = await asyncpg.connect(shop.url)
+    await owner.execute("ANALYZE")
+    await owner.close()
 
 
 async def _drain(stage: Stage, shop: Shop, deliverer: Process, count: int) -> Drained:

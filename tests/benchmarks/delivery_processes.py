@@ -134,7 +134,8 @@ def worker(pipe: Connection, database_url: str) -> None:
 # ── What most Python services do ────────────────────────────────────────────────────────────────────────────────
 
 _CLAIM = """
-UPDATE webhook_deliveries d SET attempts = attempts + 1, epoch = epoch + 1, lease_until = now() + interval '60 seconds'
+UPDATE webhook_deliveries d SET attempts = attempts + 1, epoch = epoch + 1,
+    next_attempt_at = now() + interval '60 seconds', lease_until = now() + interval '60 seconds'
 FROM (SELECT partner_id, id FROM webhook_deliveries
       WHERE state = 'pending' AND next_attempt_at <= now() AND (lease_until IS NULL OR lease_until <= now())
       ORDER BY next_attempt_at LIMIT 1 FOR UPDATE SKIP LOCKED) due, webhook_endpoints w, events e

@@ -106,7 +106,6 @@ async def remember(owner: Owner, shop: Shop, count: int) -> None:
                 count // MONTHS,
             )
             await _copy(owner, shop)
-    await owner.execute("ANALYZE webhook_deliveries, webhook_attempts, events")
     await owner.execute("CHECKPOINT")
 
 

@@ -73,6 +73,14 @@ CAMPAIGNS: Mapping[str, Campaign] = {
         " client was told, the database, the ledger, and the PSP's own books. Every acknowledged request is there,"
         " every key has one answer, every event arrived. A person is called only for what no PSP can tell.",
     ),
+    "deliveries": Campaign(
+        title="Deliveries",
+        command=("-m", "tests.deliveries", "--kills", "100", "--json"),
+        told="Worker processes deliver a steady stream of events to several endpoints, one of them not always well, and"
+        " are killed with `kill -9` at random moments. Afterwards every event has arrived at every endpoint, repeats"
+        " carry the same id and the same bytes, nothing is left over, and the events of a transaction came in order"
+        " wherever an earlier one needed no more tries than the later one waits for.",
+    ),
     "planted": Campaign(
         title="Planted bugs",
         command=("-m", "tests.planted", "--json"),

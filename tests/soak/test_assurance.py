@@ -10,6 +10,7 @@ from tests import assurance
 
 TRANSACTIONS_MIN, KILLS_MIN = 20_000, 200
 SEEDS_MIN, VIRTUAL_HOURS_MIN = 1_000, 10_000
+DELIVERIES_KILLS_MIN = 100
 PLANTED_MIN = 20
 
 
@@ -43,6 +44,12 @@ def test_the_last_simulation_was_long_and_found_nothing() -> None:
     assert simulation["violations"] == []
     assert simulation["seeds"] >= SEEDS_MIN
     assert simulation["virtual_hours"] >= VIRTUAL_HOURS_MIN
+
+
+def test_the_last_deliveries_saw_many_kills_and_found_nothing() -> None:
+    deliveries = counted("deliveries")
+    assert deliveries["violations"] == []
+    assert deliveries["kills"] >= DELIVERIES_KILLS_MIN
 
 
 def test_every_planted_bug_was_noticed() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import re
 import socket
 import ssl
 import threading
@@ -37,6 +38,7 @@ RESOLVER_TRUST_SECONDS = 60.0
 """For so long after any name was answered, a look-up that fails is the name's fault and not our resolver's."""
 
 _REASON_MAX = 100
+_UNUSUAL = re.compile("[^ -~]+")  # what most answers consist of needs no look at each character
 _OUR_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH}
 )
@@ -170,11 +172,15 @@ class SystemLookUp:
 def excerpt(body: bytes) -> str:
     """The beginning of an answer as harmless text: no control characters, nothing that reorders what surrounds it."""
     text = body[: 4 * EXCERPT_CHARACTERS_MAX].decode("utf-8", "replace")
+    return _UNUSUAL.sub(_harmless, text)[:EXCERPT_CHARACTERS_MAX]
+
+
+def _harmless(found: re.Match[str]) -> str:
     shown = (
         " " if character.isspace() else "" if unicodedata.category(character)[0] == "C" else character
-        for character in text
+        for character in found[0]
     )
-    return "".join(shown)[:EXCERPT_CHARACTERS_MAX]
+    return "".join(shown)
 
 
 class _CheckedResolver(AbstractResolver):

@@ -333,9 +333,13 @@ RETURNING 1
 """
 
 
+async def plan(connection: Connection) -> None:
+    """Once in each transaction that looks for, claims or records deliveries."""
+    await connection.execute(_PLANNING)
+
+
 async def waiting(connection: Connection) -> list[Queue]:
     """Every queue with something due, as the worker."""
-    await connection.execute(_PLANNING)
     return [shapes.read(Queue, row) for row in await connection.fetch(_WAITING)]
 
 
@@ -351,7 +355,6 @@ async def claim(
 
     `delays_seconds` holds the pause before each try; its length is the number of tries.
     """
-    await connection.execute(_PLANNING)
     rows = await connection.fetch(
         _CLAIM,
         limit,
@@ -372,7 +375,6 @@ async def probe(connection: Connection, *, limit: int, lease_seconds: float) -> 
 
 async def record(connection: Connection, results: Sequence[Result]) -> Recorded:
     """Write what came of a batch of tries, as the worker. Recording the same result twice changes nothing."""
-    await connection.execute(_PLANNING)
     rows = await connection.fetch(_RECORD, [shapes.row(result) for result in results])
     changed = {(row["partner_id"], row["endpoint_id"]) for row in rows if row["changed"]}
     return Recorded(len(results) - len(rows), [await _settle(connection, *key) for key in sorted(changed)])

@@ -54,7 +54,8 @@ class Limits:
     per_endpoint_max: int = 32
     lease_seconds: float = 60.0  # the posting deadline, a turn, and time to wait out a short loss of the database
     poll_min_seconds: float = 0.05
-    poll_max_seconds: float = 1.0
+    poll_max_seconds: float = 0.25
+    breath_seconds: float = 0.01
     stop_seconds: float = 5.0  # half of what the process has to stop
 
 
@@ -122,6 +123,7 @@ class Deliverer:
             return
         try:
             async with self._database.as_system() as connection:
+                await deliveries.plan(connection)
                 changed = await self._record(connection, results)
                 released, probed = await self._sweep(connection)
                 claimed = [*probed, *await self._claim(connection)]
@@ -137,9 +139,11 @@ class Deliverer:
         for delivery in claimed:
             self._start(delivery)
         self._database_lost = False
-        idle = not (results or released or claimed)
-        limits = self._limits
-        self._pause_seconds = min(2 * self._pause_seconds, limits.poll_max_seconds) if idle else limits.poll_min_seconds
+        if results or released or claimed:
+            self._pause_seconds = self._limits.poll_min_seconds
+            await asyncio.sleep(self._limits.breath_seconds)  # what ends meanwhile is one batch
+        else:
+            self._pause_seconds = min(2 * self._pause_seconds, self._limits.poll_max_seconds)
 
     async def _record(self, connection: Connection, results: tuple[Result, ...]) -> list[Endpoint]:
         if not results:
@@ -213,6 +217,7 @@ class Deliverer:
         for _ in range(FINAL_RECORDS_MAX):
             try:
                 async with self._database.as_system() as connection:
+                    await deliveries.plan(connection)
                     await self._record(connection, results)
                 return
             except (Unavailable, CommitUncertain) as loss:

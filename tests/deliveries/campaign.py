@@ -17,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from db import embedded, endpoints, ids, outbox, schema
+from db import deliveries, embedded, endpoints, ids, outbox, schema
 from db.database import Database, Role
 from db.records import PublishedEvent, Scope
 from db.vault import Vault
@@ -237,7 +237,7 @@ def _pairs(delivered: list[Delivered]) -> list[tuple[Delivered, Delivered]]:
 
 def in_order(delivered: list[Delivered]) -> Iterator[tuple[Delivered, Delivered]]:
     """Those that must come in order: the earlier one needed no more tries than the later one waits for."""
-    return (pair for pair in _pairs(delivered) if pair[0].attempts <= outbox.ORDER_TRIES)
+    return (pair for pair in _pairs(delivered) if pair[0].attempts <= deliveries.ORDER_TRIES)
 
 
 def disorder(pairs: list[tuple[Delivered, Delivered]], arrivals: Arrivals) -> Iterator[str]:

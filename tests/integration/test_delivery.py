@@ -293,6 +293,7 @@ async def deliver(
 
 async def claim(worker: Database, *, limit: int = 64, each: int = 16) -> list[ClaimedDelivery]:
     async with worker.as_system() as connection:
+        await deliveries.plan(connection)
         return await deliveries.claim(
             connection,
             [Places(queue, each) for queue in await deliveries.waiting(connection)],
@@ -313,6 +314,7 @@ async def record(worker: Database, *ended: tuple[ClaimedDelivery, Answer | Faile
         for delivery, outcome in ended
     ]
     async with worker.as_system() as connection:
+        await deliveries.plan(connection)
         return await deliveries.record(connection, results)
 
 

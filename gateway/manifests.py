@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from db import ids, manifests
+from db.database import CommitUncertain, Unavailable
 from db.manifests import Due, Manifest
 from db.records import PublishedEvent
 from gateway import telemetry
@@ -41,6 +42,8 @@ async def _catch_up(runtime: Runtime, one: Due, until: date) -> int:
     try:
         for later in range(min((until - one.day).days + 1, DAYS_MAX)):
             closed += await close(runtime, replace(one, day=one.day + timedelta(days=later)))
+    except (Unavailable, CommitUncertain):
+        raise
     except Exception as error:  # noqa: BLE001 - one endpoint must not keep the others from their manifests
         telemetry.log("manifest not written", level=logging.ERROR, endpoint_id=one.endpoint_id, error=error)
     return closed

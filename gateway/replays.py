@@ -6,6 +6,7 @@ import logging
 from uuid import UUID
 
 from db import replays
+from db.database import CommitUncertain, Unavailable
 from gateway import telemetry
 from gateway.runtime import Runtime
 
@@ -18,6 +19,8 @@ async def replay_due(runtime: Runtime) -> int:
     for partner_id, replay_id in running:
         try:
             queued += await advance(runtime, partner_id, replay_id)
+        except (Unavailable, CommitUncertain):
+            raise
         except Exception as error:  # noqa: BLE001 - one replay must not keep the others from theirs
             telemetry.log("replay not advanced", level=logging.ERROR, partner_id=partner_id, error=error)
     return queued

@@ -29,7 +29,7 @@ from providers import PROVIDERS
 from providers.contract import BadCredentials, Provider
 from providers.http import Doorway
 from webhooks.addresses import STRICT, AddressPolicy
-from webhooks.posting import LookUp, SystemLookUp
+from webhooks.names import LookUp, SystemLookUp
 
 T = TypeVar("T")
 

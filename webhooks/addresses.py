@@ -96,9 +96,23 @@ _REFUSED_V6 = [
 class Target:
     """A URL that may be used, in the one spelling that is stored and sent."""
 
-    url: str
+    scheme: str
     host: str
     port: int
+    path: str
+    """With the query."""
+
+    @property
+    def authority(self) -> str:
+        return self.host if self.port == _DEFAULT_PORTS[self.scheme] else f"{self.host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.path
 
 
 def check_url(url: str, policy: AddressPolicy = STRICT) -> Target:
@@ -118,7 +132,9 @@ def check_url(url: str, policy: AddressPolicy = STRICT) -> Target:
         raise Refused("the URL must begin with https://")
     if port not in allowed_ports:
         raise Refused("the URL's port is not allowed; leave it out to use 443")
-    return Target(_bounded(_spell(scheme, host, port) + _path(parts["rest"])), host, port)
+    target = Target(scheme, host, port, _path(parts["rest"]))
+    _bounded(target.url)
+    return target
 
 
 def check_answers(host: str, answers: Sequence[str], policy: AddressPolicy = STRICT) -> None:
@@ -169,10 +185,6 @@ def _authority_refusal(authority: str) -> str:
     if "[" in authority or authority.count(":") > 1:
         return "the URL must name a host, not an IP address"
     return "the URL's host or port is not valid"
-
-
-def _spell(scheme: str, host: str, port: int) -> str:
-    return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
 
 
 def _path(rest: str) -> str:

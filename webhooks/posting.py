@@ -7,44 +7,33 @@ says whose it is: the endpoint's, or ours (our resolver, our network, our limits
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import re
 import socket
 import ssl
-import threading
 import unicodedata
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
 
-import aiohttp
+import aiohappyeyeballs
 import httpx
-from aiohttp.abc import AbstractResolver, ResolveResult
-from yarl import URL
 
-from webhooks import addresses
-from webhooks.addresses import AddressPolicy
+from webhooks import addresses, wire
+from webhooks.addresses import AddressPolicy, Target
+from webhooks.names import LookUp, Names, SystemLookUp, Unresolved
 
 DEADLINE_SECONDS = 15.0
-KEEPALIVE_SECONDS = 15.0  # below what common servers keep: a reused connection that dies costs a try
-ANSWER_BYTES_MAX = 65_536
+NEXT_ADDRESS_SECONDS = 0.25  # RFC 8305: the next address is tried beside one that does not answer
 EXCERPT_CHARACTERS_MAX = 1024
 URLS_REMEMBERED = 4_096
-LOOK_UP_SECONDS = 10.0  # within the deadline, so that silent name servers are told from silent endpoints
-LOOK_UPS_MAX = 64  # a look-up cannot be interrupted: those of dead name servers outlive their deadline
-RESOLVER_TRUST_SECONDS = 60.0
-"""For so long after any name was answered, a look-up that fails is the name's fault and not our resolver's."""
 
 _REASON_MAX = 100
 _UNUSUAL = re.compile("[^ -~]+")  # what most answers consist of needs no look at each character
 _OUR_ERRNOS = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.ENETDOWN, errno.ENETUNREACH}
 )
-_RESOLVER_ERRORS = frozenset({socket.EAI_AGAIN, socket.EAI_SYSTEM, socket.EAI_MEMORY, socket.EAI_FAIL})
-
-LookUp = Callable[[str, int], Awaitable[list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,96 +66,46 @@ class Poster:
     ) -> None:
         self._policy = policy
         self._deadline_seconds = deadline_seconds
-        self._resolver = _CheckedResolver(look_up or SystemLookUp(), policy)
+        self._names = Names(look_up or SystemLookUp(), policy)
         self._tls = tls or httpx.create_ssl_context(trust_env=False)
-        self._session: aiohttp.ClientSession | None = None
+        self._idle = wire.Idle()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                resolver=self._resolver,
-                use_dns_cache=False,  # the resolver checks what is dialled, so it is asked for every new connection
-                ssl=self._tls,
-                limit=0,  # the caller bounds what is in flight
-                keepalive_timeout=KEEPALIVE_SECONDS,
-            ),
-            timeout=aiohttp.ClientTimeout(total=None),  # the deadline below covers more than aiohttp's would
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
         return self
 
     async def __aexit__(self, *_exc_info: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        self._idle.close()
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer | Failed:
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                return await self._exchange(url, headers, body)
-        except addresses.Refused as refusal:
-            return Failed(str(refusal)[:_REASON_MAX])
+                return await self._exchange(_checked(url, self._policy), headers, body)
         except TimeoutError:
             return Failed(f"no whole answer within {self._deadline_seconds:g} seconds")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            return self._explain(error)
+        except (addresses.Refused, Unresolved, wire.Malformed, wire.Cut, OSError) as error:
+            return _explained(error)
 
-    async def _exchange(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        assert self._session is not None, "open the poster with `async with`"
-        checked = _checked(url, self._policy)
-        async with self._session.post(checked, headers=headers, data=body, allow_redirects=False) as answer:
-            received = bytearray()
-            async for chunk in answer.content.iter_any():
-                received += chunk
-                if len(received) >= ANSWER_BYTES_MAX:
-                    answer.close()
-                    break
-            return Answer(answer.status, excerpt(bytes(received)), answer.headers.get("retry-after"))
+    async def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+        request = wire.request(target.authority, target.path, headers, body)
+        connection = self._idle.take(target.origin) or await self._dial(target)
+        response = await connection.post(request)
+        self._idle.keep(target.origin, connection)
+        return Answer(response.status, excerpt(response.body), response.retry_after)
 
-    def _explain(self, error: Exception) -> Failed:
-        match error:
-            case aiohttp.ClientConnectorDNSError():
-                return self._resolver.explain(error.os_error)
-            case aiohttp.ClientSSLError() | ssl.SSLError() | aiohttp.ServerFingerprintMismatch():
-                return Failed(f"TLS failed: {_detail(error)}"[:_REASON_MAX])
-            case aiohttp.ClientConnectorError():
-                return Failed(f"cannot connect: {_detail(error.os_error)}"[:_REASON_MAX], _is_ours(error.os_error))
-            case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
-                return Failed("the answer is not valid HTTP")
-            case OSError() if _is_ours(error):
-                return Failed(f"cannot connect: {_detail(error)}"[:_REASON_MAX], ours=True)
-            case _:
-                return Failed("the connection was closed before a whole answer")
-
-
-class SystemLookUp:
-    """The system's resolver, in daemon threads: a look-up that hangs delays neither other names nor the exit."""
-
-    def __init__(self) -> None:
-        self._free = asyncio.Semaphore(LOOK_UPS_MAX)
-
-    async def __call__(self, host: str, port: int) -> list[str]:
-        await self._free.acquire()
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[list[str]] = loop.create_future()
-
-        def settle(found: list[str] | OSError) -> None:
-            self._free.release()
-            if answered.done():  # the deadline has passed meanwhile
-                return
-            if isinstance(found, OSError):
-                answered.set_exception(found)
-            else:
-                answered.set_result(found)
-
-        def ask() -> None:
-            found = _get_addresses(host, port)
-            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
-                loop.call_soon_threadsafe(settle, found)
-
-        threading.Thread(target=ask, name="webhook-look-up", daemon=True).start()
-        return await answered
+    async def _dial(self, target: Target) -> wire.Connection:
+        """The addresses that were checked, and no other; the name serves for TLS alone."""
+        dialled = await aiohappyeyeballs.start_connection(
+            [_numeric(address, target.port) for address in await self._names.resolve(target.host, target.port)],
+            happy_eyeballs_delay=NEXT_ADDRESS_SECONDS,
+        )
+        secure = target.scheme == "https"
+        _, connection = await asyncio.get_running_loop().create_connection(
+            wire.Connection,
+            sock=dialled,
+            ssl=self._tls if secure else None,
+            server_hostname=target.host if secure else None,
+        )
+        return connection
 
 
 def excerpt(body: bytes) -> str:
@@ -183,87 +122,34 @@ def _harmless(found: re.Match[str]) -> str:
     return "".join(shown)
 
 
-class _CheckedResolver(AbstractResolver):
-    """Hands to the connector only addresses that passed, in numbers: what is checked is what is dialled."""
-
-    def __init__(self, look_up: LookUp, policy: AddressPolicy) -> None:
-        self._look_up = look_up
-        self._policy = policy
-        self._answered_at = float("-inf")
-
-    async def resolve(
-        self,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002 - the interface's: both families are checked
-    ) -> list[ResolveResult]:
-        try:
-            async with asyncio.timeout(LOOK_UP_SECONDS):
-                found = await self._look_up(host, port)
-        except TimeoutError:
-            raise socket.gaierror(socket.EAI_AGAIN, "no answer") from None
-        self._answered_at = asyncio.get_running_loop().time()
-        addresses.check_answers(host, found, self._policy)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in found
-        ]
-
-    async def close(self) -> None:
-        return None
-
-    def explain(self, error: OSError) -> Failed:
-        silent_for = asyncio.get_running_loop().time() - self._answered_at
-        if error.errno in _RESOLVER_ERRORS and silent_for > RESOLVER_TRUST_SECONDS:
-            return Failed("our name resolution failed", ours=True)
-        if error.errno == socket.EAI_NONAME:
-            self._answered_at = asyncio.get_running_loop().time()
-        return Failed("the host name cannot be resolved")
-
-
 @lru_cache(maxsize=URLS_REMEMBERED)
-def _checked(url: str, policy: AddressPolicy) -> URL:
+def _checked(url: str, policy: AddressPolicy) -> Target:
     """Pure, and asked for the same few URLs again and again. Raises `addresses.Refused`, which is not remembered."""
-    target = addresses.check_url(url, policy)
-    parsed = URL(target.url, encoded=True)
-    if (parsed.raw_host, parsed.port) != (target.host, target.port):  # two parsers must not read two addresses
-        raise addresses.Refused("the URL can be read in two ways")
-    return parsed
+    return addresses.check_url(url, policy)
 
 
-def _get_addresses(host: str, port: int) -> list[str] | OSError:
-    # The final dot keeps search domains out: a name is looked up as it was registered.
-    absolute = f"{host}." if "." in host else host
-    try:
-        found = socket.getaddrinfo(absolute, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        return error
-    return [str(sockaddr[0]) for *_, sockaddr in found]
+def _numeric(address: str, port: int) -> aiohappyeyeballs.AddrInfoType:
+    if ":" in address:
+        return socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port, 0, 0)
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, port)
 
 
-def _is_ours(error: OSError) -> bool:
-    return error.errno in _OUR_ERRNOS
+def _explained(error: Exception) -> Failed:
+    match error:
+        case Unresolved():
+            return Failed(str(error), error.ours)
+        case ssl.SSLError():
+            return Failed(f"TLS failed: {_detail(error)}"[:_REASON_MAX])
+        case OSError():
+            return Failed(f"cannot connect: {_detail(error)}"[:_REASON_MAX], error.errno in _OUR_ERRNOS)
+        case _:
+            return Failed(str(error)[:_REASON_MAX])
 
 
-def _detail(error: Exception) -> str:
+def _detail(error: OSError) -> str:
     """What went wrong without addresses or paths: the certificate's fault or the system's word for the errno."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return _detail(error.certificate_error)
-    if isinstance(
-        error, aiohttp.ClientConnectorError
-    ):  # one of them calls itself an SSLError and has none of its words
-        return _detail(error.os_error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
         return error.reason or "handshake"
-    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
-        return errno.errorcode[error.errno]
-    return type(error).__name__
+    return errno.errorcode.get(error.errno or 0, type(error).__name__)

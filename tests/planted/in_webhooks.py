@@ -73,7 +73,7 @@ BUGS = (
     Bug(
         name="the resolver hands on addresses it has not checked",
         breaks="S1: a partner's endpoint reaches into our own network",
-        file="webhooks/posting.py",
+        file="webhooks/names.py",
         text="        addresses.check_answers(host, found, self._policy)\n",
         becomes="",
         tests=(f"{_DELIVERY}::test_a_name_that_moves_inside_between_two_sends_is_refused",),

@@ -227,14 +227,14 @@ class Deliverer:
     def _start(self, delivery: ClaimedDelivery) -> None:
         attempt = asyncio.create_task(self._try(delivery))
         self._tries.add(attempt)
-        self._allotment.take(delivery.endpoint_id, delivery.id, _now())
+        self._allotment.take(delivery.endpoint_id, attempt, _now())
         attempt.add_done_callback(partial(self._ended, delivery))
 
     def _ended(self, delivery: ClaimedDelivery, attempt: asyncio.Task[DeliveryState]) -> None:
         self._tries.discard(attempt)
         error = asyncio.CancelledError() if attempt.cancelled() else attempt.exception()
         delivered = error is None and attempt.result() is DeliveryState.DELIVERED
-        self._allotment.give_back(delivery.endpoint_id, delivery.id, _now(), delivered=delivered)
+        self._allotment.give_back(delivery.endpoint_id, attempt, _now(), delivered=delivered)
         self._awake.set()
         if isinstance(error, Exception):
             # A defect of ours. The claim has counted the try, so the delivery waits its turn and ends as exhausted.

@@ -7,7 +7,7 @@ slow, silent or unknown share a part of the places, so that however many there a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -21,12 +21,12 @@ KNOWN_MAX = 10_000
 
 @dataclass(slots=True)
 class _Known:
-    """`under_way`: delivery → when its try began, the oldest first."""
+    """`under_way`: try → when it began, the oldest first."""
 
     places: int = FIRST_PLACES
     prompt: bool = False
     served_at: float = float("-inf")
-    under_way: dict[UUID, float] = field(default_factory=dict)
+    under_way: dict[Hashable, float] = field(default_factory=dict)
 
     def is_prompt(self, now: float) -> bool:
         oldest = next(iter(self.under_way.values()), now)
@@ -67,14 +67,14 @@ class Allotment:
                 shared.append(Places(queue, places))
         return shared
 
-    def take(self, endpoint_id: UUID, delivery_id: UUID, now: float) -> None:
+    def take(self, endpoint_id: UUID, attempt: Hashable, now: float) -> None:
         known = self._known.setdefault(endpoint_id, _Known())
-        known.under_way[delivery_id] = known.served_at = now
+        known.under_way[attempt] = known.served_at = now
         self._under_way += 1
 
-    def give_back(self, endpoint_id: UUID, delivery_id: UUID, now: float, *, delivered: bool) -> None:
+    def give_back(self, endpoint_id: UUID, attempt: Hashable, now: float, *, delivered: bool) -> None:
         known = self._known[endpoint_id]
-        began = known.under_way.pop(delivery_id)
+        began = known.under_way.pop(attempt)
         self._under_way -= 1
         known.prompt = delivered and now - began <= PROMPT_SECONDS
         known.places = min(known.places + 1, self._each) if delivered else max(known.places // 2, 1)

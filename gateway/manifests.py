@@ -42,8 +42,10 @@ async def _catch_up(runtime: Runtime, one: Due, until: date) -> int:
     try:
         for later in range(min((until - one.day).days + 1, DAYS_MAX)):
             closed += await close(runtime, replace(one, day=one.day + timedelta(days=later)))
-    except (Unavailable, CommitUncertain):
-        raise
+    except (Unavailable, CommitUncertain) as loss:
+        telemetry.log(
+            "manifest not written", level=logging.WARNING, endpoint_id=one.endpoint_id, reason=type(loss).__name__
+        )
     except Exception as error:  # noqa: BLE001 - one endpoint must not keep the others from their manifests
         telemetry.log("manifest not written", level=logging.ERROR, endpoint_id=one.endpoint_id, error=error)
     return closed

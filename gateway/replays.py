@@ -19,8 +19,10 @@ async def replay_due(runtime: Runtime) -> int:
     for partner_id, replay_id in running:
         try:
             queued += await advance(runtime, partner_id, replay_id)
-        except (Unavailable, CommitUncertain):
-            raise
+        except (Unavailable, CommitUncertain) as loss:
+            telemetry.log(
+                "replay not advanced", level=logging.WARNING, partner_id=partner_id, reason=type(loss).__name__
+            )
         except Exception as error:  # noqa: BLE001 - one replay must not keep the others from theirs
             telemetry.log("replay not advanced", level=logging.ERROR, partner_id=partner_id, error=error)
     return queued

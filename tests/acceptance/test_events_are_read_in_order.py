@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import operator
 from collections import defaultdict
 from typing import Any
 
 import pytest
 
 from db import ids
-from tests.acceptance.steps import refused
+from tests.acceptance.steps import refused, until
 from tests.house import House, Json, Partner
 
+HELD_BACK = "SELECT EXISTS (SELECT FROM events WHERE xid >= feed_position(pg_snapshot_xmin(pg_current_snapshot())))"
 
-async def page(partner: Partner, **query: Any) -> Json:
+
+async def page(house: House, partner: Partner, **query: Any) -> Json:
+    """Once all that was written before is served: an older transaction of anybody holds it back."""
+    await until(lambda: house.owner.fetchval(HELD_BACK), operator.not_)
+    return await look(partner, **query)
+
+
+async def look(partner: Partner, **query: Any) -> Json:
     answer = await partner.get("/v1/events", **query)
     assert answer.status_code == 200, answer.text
     told: Json = answer.json()
@@ -21,11 +30,11 @@ async def page(partner: Partner, **query: Any) -> Json:
     return told
 
 
-async def to_the_end(partner: Partner, after: str | None = None, **query: Any) -> list[Json]:
+async def to_the_end(house: House, partner: Partner, after: str | None = None, **query: Any) -> list[Json]:
     """Everything behind `after`, as a client reads it that goes on from the cursor."""
     events, more = list[Json](), True
     while more:
-        told = await page(partner, **query, **({"after": after} if after else {}))
+        told = await page(house, partner, **query, **({"after": after} if after else {}))
         events += told["data"]
         after, more = told["next_cursor"], told["has_more"]
     return events
@@ -44,7 +53,7 @@ async def test_the_feed_holds_what_webhooks_deliver_byte_for_byte(house: House) 
     told = (await partner.get("/v1/events")).content
     assert told.startswith(b'{"data":[')
     assert answer.content in told
-    assert (await page(partner))["data"] == house.receiver.events
+    assert (await page(house, partner))["data"] == house.receiver.events
 
 
 async def test_a_transactions_events_come_in_their_sequence_without_gaps(shared_house: House) -> None:
@@ -61,7 +70,7 @@ async def test_a_transactions_events_come_in_their_sequence_without_gaps(shared_
     async def poll() -> tuple[list[Json], str]:
         events, after = list[Json](), None
         while not reading.is_set():
-            told = await page(partner, limit=3, **({"after": after} if after else {}))
+            told = await look(partner, limit=3, **({"after": after} if after else {}))
             events += told["data"]
             after = told["next_cursor"]
         assert after is not None
@@ -71,7 +80,7 @@ async def test_a_transactions_events_come_in_their_sequence_without_gaps(shared_
     sales = await asyncio.gather(*(sell() for _ in range(6)))
     reading.set()
     events, after = await polling
-    events += await to_the_end(partner, after)
+    events += await to_the_end(shared_house, partner, after)
     sequences = defaultdict(list)
     for event in events:
         sequences[event["data"].get("transaction_id", event["data"]["id"])].append(event["sequence"])
@@ -80,29 +89,31 @@ async def test_a_transactions_events_come_in_their_sequence_without_gaps(shared_
 
 async def test_pages_go_on_where_the_last_one_ended_and_the_end_can_be_asked_again(shared_house: House) -> None:
     partner = await shared_house.partner()
-    assert await page(partner) == {"data": [], "has_more": False, "next_cursor": None}
+    assert await page(shared_house, partner) == {"data": [], "has_more": False, "next_cursor": None}
     for _ in range(2):
         await partner.charge()
-    whole = (await page(partner))["data"]
-    first = await page(partner, limit=3)
+    whole = (await page(shared_house, partner))["data"]
+    first = await page(shared_house, partner, limit=3)
     assert (first["data"], first["has_more"], first["next_cursor"]) == (whole[:3], True, whole[2]["id"])
-    rest = await page(partner, after=first["next_cursor"])
+    rest = await page(shared_house, partner, after=first["next_cursor"])
     assert (rest["data"], rest["has_more"], rest["next_cursor"]) == (whole[3:], False, whole[3]["id"])
     for _ in range(2):
-        again = await page(partner, after=whole[3]["id"])
+        again = await page(shared_house, partner, after=whole[3]["id"])
         assert again == {"data": [], "has_more": False, "next_cursor": whole[3]["id"]}
     await partner.charge()
-    assert len((await page(partner, after=whole[3]["id"]))["data"]) == 2
+    assert len((await page(shared_house, partner, after=whole[3]["id"]))["data"]) == 2
 
 
 async def test_who_wants_what_comes_from_now_on_is_told_where_that_begins(shared_house: House) -> None:
     partner = await shared_house.partner()
-    assert (await page(partner, after="latest"))["next_cursor"] is None
+    assert (await page(shared_house, partner, after="latest"))["next_cursor"] is None
     await partner.charge()
-    now = await page(partner, after="latest")
+    now = await page(shared_house, partner, after="latest")
     assert (now["data"], now["has_more"]) == ([], False)
     sale = (await partner.charge()).json()
-    assert {event["data"]["id"] for event in await to_the_end(partner, now["next_cursor"])} == {sale["id"]}
+    assert {event["data"]["id"] for event in await to_the_end(shared_house, partner, now["next_cursor"])} == {
+        sale["id"]
+    }
 
 
 async def test_types_choose_and_may_be_repeated(shared_house: House) -> None:
@@ -110,10 +121,10 @@ async def test_types_choose_and_may_be_repeated(shared_house: House) -> None:
     sale = (await partner.charge()).json()
     await partner.post(f"/v1/transactions/{sale['id']}/refunds")
     for types in (["refund.completed"], ["transaction.completed", "refund.created"]):
-        assert [event["type"] for event in await to_the_end(partner, types=types)] == types
-    nothing = await page(partner, types=["dispute.won"])
+        assert [event["type"] for event in await to_the_end(shared_house, partner, types=types)] == types
+    nothing = await page(shared_house, partner, types=["dispute.won"])
     assert (nothing["data"], nothing["has_more"]) == ([], False)
-    assert nothing["next_cursor"] == (await page(partner))["next_cursor"]  # behind what was looked at
+    assert nothing["next_cursor"] == (await page(shared_house, partner))["next_cursor"]  # behind what was looked at
 
 
 @pytest.mark.parametrize(
@@ -137,11 +148,11 @@ async def test_nobody_goes_on_from_an_event_of_another_partner_or_mode(shared_ho
     alice, bob = await shared_house.partner(), await shared_house.partner()
     live = await shared_house.key_of(alice.id, livemode=True)
     await alice.charge()
-    hers = (await page(alice))["data"][0]["id"]
+    hers = (await page(shared_house, alice))["data"][0]["id"]
     unheard_of = "evt_00000000000000000000000000"
     for stranger in (bob, live):
-        assert await page(stranger) == {"data": [], "has_more": False, "next_cursor": None}
-        assert (await page(stranger, after="latest"))["next_cursor"] is None
+        assert await page(shared_house, stranger) == {"data": [], "has_more": False, "next_cursor": None}
+        assert (await page(shared_house, stranger, after="latest"))["next_cursor"] is None
         problems = [
             refused(await stranger.get("/v1/events", after=after), 422, "invalid_request", "after")
             for after in (hers, unheard_of)

@@ -35,6 +35,7 @@ from webhooks.schedule import Verdict
 
 SWEEP_SECONDS = 30.0
 LOOK_SECONDS = 0.02
+BATCH_MAX = 256  # half of what may be under way: one half is tried while the other is recorded and claimed anew
 PROBES_MAX = 10  # of one sweep
 RELEASED_MAX = 1_000  # deliveries of one sweep: short transactions, and what is due stays ahead of what was held
 FINAL_RECORDS_MAX = 2  # the first may meet a connection that died unnoticed
@@ -141,7 +142,8 @@ class Deliverer:
         self._database_lost = False
         if results or released or claimed:
             self._pause_seconds = self._limits.poll_min_seconds
-            await asyncio.sleep(self._limits.breath_seconds)  # what ends meanwhile is one batch
+            if len(claimed) < BATCH_MAX // 2:
+                await asyncio.sleep(self._limits.breath_seconds)  # what ends meanwhile is one batch
         else:
             self._pause_seconds = min(2 * self._pause_seconds, self._limits.poll_max_seconds)
 
@@ -174,7 +176,7 @@ class Deliverer:
         claimed = await deliveries.claim(
             connection,
             shares,
-            limit=self._allotment.free,
+            limit=min(self._allotment.free, BATCH_MAX),
             lease_seconds=self._limits.lease_seconds,
             delays_seconds=schedule.DELAYS_SECONDS,
         )

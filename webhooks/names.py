@@ -38,6 +38,8 @@ class Names:
     async def resolve(self, host: str, port: int) -> Sequence[str]:
         """Addresses that all passed. Raises `Unresolved` or `addresses.Refused`."""
         found = [host] if _is_number(host) else await self._found(host, port)
+        if not found:
+            raise Unresolved(ours=False)
         addresses.check_answers(host, found, self._policy)
         return found
 

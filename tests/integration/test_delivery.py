@@ -682,6 +682,11 @@ async def test_a_resolver_of_ours_that_is_down_is_told_from_a_name_that_is_wrong
         assert await poster.post(tls.url, {}, b"{}") == Failed("the host name cannot be resolved")
 
 
+async def test_a_name_without_any_address_cannot_be_resolved(tls: TlsReceiver) -> None:
+    async with tls.poster(Names([[]])) as poster:
+        assert await poster.post(tls.url, {}, b"{}") == Failed("the host name cannot be resolved")
+
+
 # ── Order ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

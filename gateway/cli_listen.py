@@ -20,8 +20,7 @@ from gateway.api.events import LATEST
 from gateway.api.exchange import dump
 from gateway.cli_client import Client, Json, api_key_option, base_url_option
 from gateway.cli_terminal import json_option, waiting
-from webhooks import signing
-from webhooks.message import USER_AGENT
+from webhooks import message, signing
 
 POLL_SECONDS = 2.0
 """Thirty calls a minute: a third of what a partner may make by default."""
@@ -78,13 +77,8 @@ class Listener:
 
     async def _post(self, event: Json, *, tries: int) -> Forwarded:
         body, now, began = dump(event), int(time.time()), time.perf_counter()
-        headers = {
-            "content-type": "application/json",
-            "user-agent": USER_AGENT,
-            "webhook-id": event["id"],
-            "webhook-timestamp": str(now),
-            "webhook-signature": signing.sign([self.secret], event["id"], now, body),
-        }
+        signed = message.Signed(event["id"], now, body)
+        headers = message.headers(signed, secrets=[self.secret], private_keys=(), own={})
         status, failure = None, None
         try:
             async with asyncio.timeout(FORWARD_SECONDS):

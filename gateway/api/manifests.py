@@ -6,13 +6,13 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from db import endpoints, ids, manifests
+from db import ids, manifests
 from db.manifests import ALGORITHM, Manifest
 from gateway.api import lists
 from gateway.api.calls import Answer, Call
 from gateway.api.lists import PageQuery
+from gateway.api.webhooks import found_endpoint
 from gateway.transactions import representation
-from gateway.transactions.commands import NotFound
 
 
 class WebhookManifest(TypedDict):
@@ -32,8 +32,7 @@ async def list_manifests(call: Call) -> Answer:
     listing = f"manifests of {endpoint_id}"
     before = lists.before(call, listing)
     async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        if await endpoints.get(connection, call.scope, endpoint_id) is None:
-            raise NotFound
+        await found_endpoint(connection, call)
         found = await manifests.page(connection, call.scope, endpoint_id, before=before, limit=query.limit + 1)
     return lists.page(call, listing, [(one.event_id, manifest_body(one)) for one in found])
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from db import endpoints, ids, replays
+from db import ids, replays
 from db.database import Connection
 from db.records import Endpoint, ReplayState
 from db.replays import Replay
@@ -19,7 +19,7 @@ from gateway.api.calls import Answer, Call
 from gateway.api.errors import Problem, invalid
 from gateway.api.lists import PageQuery
 from gateway.api.once import once
-from gateway.api.webhooks import EventTypes
+from gateway.api.webhooks import EventTypes, found_endpoint
 from gateway.transactions import representation
 from gateway.transactions.commands import NotFound
 
@@ -54,7 +54,7 @@ async def create(call: Call) -> Answer:
     body: CreateReplay = call.body
 
     async def work(connection: Connection) -> tuple[int, Mapping[str, object]]:
-        endpoint = await _endpoint(connection, call)
+        endpoint = await found_endpoint(connection, call)
         since, until, event_types = body.since, _until(call, body), body.event_types or endpoint.event_types
         total = await replays.count(
             connection, call.scope, since=since, until=until, event_types=event_types, limit=replays.EVENTS_MAX
@@ -85,7 +85,7 @@ async def list_replays(call: Call) -> Answer:
     listing = f"replays of {call.id('whe')}"
     before = lists.before(call, listing)
     async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        endpoint = await _endpoint(connection, call)
+        endpoint = await found_endpoint(connection, call)
         found = await replays.page(connection, call.scope.partner_id, endpoint.id, before=before, limit=query.limit + 1)
     return lists.page(call, listing, [(one.id, replay_body(one)) for one in found])
 
@@ -139,13 +139,6 @@ def _until(call: Call, body: CreateReplay) -> datetime:
     if until - body.since > timedelta(days=DAYS_MAX):
         raise invalid("since", f"must be at most {DAYS_MAX} days before until")
     return until
-
-
-async def _endpoint(connection: Connection, call: Call) -> Endpoint:
-    found = await endpoints.get(connection, call.scope, call.id("whe"))
-    if found is None:
-        raise NotFound
-    return found
 
 
 async def _running(connection: Connection, endpoint: Endpoint) -> Problem:

@@ -178,7 +178,7 @@ async def list_endpoints(call: Call) -> Answer:
 
 async def show(call: Call) -> Answer:
     async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        found = await _found(connection, call)
+        found = await found_endpoint(connection, call)
     return Answer(status=200, body=dict(endpoint_body(found)))
 
 
@@ -191,7 +191,7 @@ async def update(call: Call) -> Answer:
     if body.url is not None:
         given["url"] = (await _checked(call, body.url)).url
     async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        found = await _found(connection, call)
+        found = await found_endpoint(connection, call)
         changed = await _change(connection, call, found, given)
         await _audit(connection, call, "update", found.id, {"fields": sorted(given)})
     return Answer(status=200, body=dict(endpoint_body(changed)))
@@ -280,7 +280,7 @@ async def list_deliveries(call: Call) -> Answer:
     listing = f"deliveries of {endpoint_id}"
     before = lists.before(call, listing)
     async with call.runtime.database.as_partner(call.scope.partner_id) as connection:
-        await _found(connection, call)
+        await found_endpoint(connection, call)
         found = await outbox.page(connection, call.scope, endpoint_id, before=before, limit=query.limit + 1)
     return lists.page(call, listing, [(one.id, delivery_body(one)) for one in found])
 
@@ -355,7 +355,8 @@ def _attempt_body(attempt: DeliveryAttempt) -> WebhookAttempt:
     }
 
 
-async def _found(connection: Connection, call: Call) -> Endpoint:
+async def found_endpoint(connection: Connection, call: Call) -> Endpoint:
+    """The one that the path names. Raises `NotFound`."""
     found = await endpoints.get(connection, call.scope, call.id("whe"))
     if found is None:
         raise NotFound

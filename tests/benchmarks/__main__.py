@@ -10,13 +10,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-from db import embedded
 from tests.benchmarks import charges, cold_start, deliveries, machine, pgbench, routing
 
 PSP_CALLS = 1_600
@@ -49,13 +46,7 @@ def _psp_client() -> None:
 
 
 def _delivery_client() -> None:
-    with tempfile.TemporaryDirectory(prefix="paygate-bench-") as directory:
-        Path(directory).chmod(0o755)  # PostgreSQL may run as another user
-        server = embedded.start(Path(directory) / "postgresql")
-        try:
-            _script("delivery_client", str(DELIVERIES), PAYGATE_TEST_DATABASE_URL=server.url())
-        finally:
-            server.stop()
+    _script("delivery_client", str(DELIVERIES))
 
 
 def _script(name: str, *arguments: str, **environment: str) -> None:

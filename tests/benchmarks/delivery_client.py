@@ -1,10 +1,9 @@
-"""What a webhook delivery costs, client by client, and what the whole deliverer carries. Prints figures.
+"""What a POST costs, client by client. Prints figures; what the whole deliverer carries: `deliveries`.
 
     python -m tests.benchmarks.delivery_client [deliveries]
 
 A stub in another process answers every POST with 200 over loopback; 64 deliveries are under way at a time, on uvloop
-as in production. The deliverer is measured where PAYGATE_TEST_DATABASE_URL names a scratch database.
-Only this process's CPU counts. Read the ratios.
+as in production. Only this process's CPU counts. Read the ratios.
 """
 
 from __future__ import annotations
@@ -12,36 +11,25 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection
 from typing import cast
 
 import aiohttp
-import asyncpg
 import httpcore
 import httpx
 import uvloop
 
-from db import endpoints, ids, outbox, schema
-from db.database import Database, Role
-from db.deliveries import ClaimedDelivery, Result
-from db.records import Endpoint, PublishedEvent, Scope
-from db.vault import Vault
-from webhooks import signing
+from tests.benchmarks.far_end import FarEnd
 from webhooks.addresses import AddressPolicy
-from webhooks.outbound import Deliverer, Limits
 from webhooks.posting import Poster
 
 IN_FLIGHT = 64
 DELIVERIES = 6_400
-ENDPOINTS = 16
 BODY = json.dumps({"id": "evt_1", "type": "transaction.completed", "data": {"filling": "x" * 900}}).encode()
 HEADERS = {"content-type": "application/json", "accept-encoding": "identity", "user-agent": "benchmark"}
-VAULT = Vault({1: bytes(32)})
 
 Call = Callable[[], Awaitable[object]]
 
@@ -69,24 +57,9 @@ class _Wire(asyncio.Protocol):
             self._answered.set_result(int(head[9:12]))
 
 
-class _Stub(asyncio.Protocol):
-    """Answers each complete request on a kept-alive connection; as little HTTP as a client needs."""
-
-    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport, self._received = cast(asyncio.Transport, transport), b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while b"\r\n\r\n" in self._received:
-            head, _, rest = self._received.partition(b"\r\n\r\n")
-            found = head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0]
-            length = int(found or 0)
-            if len(rest) < length:
-                return
-            self._received = rest[length:]
-            self._transport.write(self.answer)
+class _Stub(FarEnd):
+    def arrived(self, _head: bytes, _body: bytes) -> None:
+        self.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
 
 
 def _serve(tell: Connection) -> None:
@@ -155,78 +128,6 @@ async def _compare(url: str, deliveries: int) -> None:
         )
 
 
-async def _deliver(url: str, database_url: str, deliveries: int) -> None:
-    await schema.migrate(database_url)
-    await _publish(url, database_url, deliveries)
-    worker = await Database.open(database_url, Role.WORKER)
-    stop, ended = asyncio.Event(), 0
-
-    def count(_delivery: ClaimedDelivery, result: Result) -> None:
-        nonlocal ended
-        assert result.error is None
-        ended += 1
-        if ended == deliveries:
-            stop.set()
-
-    def announce(endpoint: Endpoint) -> PublishedEvent:
-        raise AssertionError(endpoint)
-
-    async with Poster(AddressPolicy(allow_loopback_http=True)) as poster:
-        deliverer = Deliverer(worker, VAULT, poster, announce=announce, observe=count, limits=Limits())
-        cpu, wall = time.process_time(), time.perf_counter()
-        await deliverer.run(stop)
-    _print(
-        f"Deliverer, {ENDPOINTS} endpoints, PostgreSQL",
-        deliveries,
-        cpu=time.process_time() - cpu,
-        wall=time.perf_counter() - wall,
-    )
-    await worker.close()
-
-
-async def _publish(url: str, database_url: str, deliveries: int) -> None:
-    """`deliveries` events of one new partner, spread over its endpoints."""
-    scope = Scope(ids.new(), livemode=False)
-    owner = await asyncpg.connect(database_url)
-    await owner.execute(
-        "INSERT INTO partners (id, name, email) VALUES ($1, 'Benchmark', $2)", scope.partner_id, str(scope.partner_id)
-    )
-    # What an earlier run left points to a stub that is gone.
-    await owner.execute(
-        "UPDATE webhook_deliveries SET state = 'cancelled', next_attempt_at = NULL WHERE state IN ('pending', 'held')"
-    )
-    await owner.close()
-    app = await Database.open(database_url, Role.APP)
-    async with app.as_partner(scope.partner_id) as connection:
-        for number in range(ENDPOINTS):
-            await endpoints.create(
-                connection,
-                scope,
-                ids.new(),
-                url=f"{url}{number}",
-                event_types=[f"benchmark.{number}"],
-                description=None,
-                secret=signing.new_secret(),
-                vault=VAULT,
-            )
-        for number in range(deliveries):
-            await outbox.publish(connection, _event(scope, f"benchmark.{number % ENDPOINTS}"))
-    await app.close()
-
-
-def _event(scope: Scope, kind: str) -> PublishedEvent:
-    return PublishedEvent(
-        partner_id=scope.partner_id,
-        id=ids.new(),
-        livemode=scope.livemode,
-        type=kind,
-        transaction_id=None,
-        sequence=None,
-        body=BODY.decode(),
-        created_at=datetime.now(UTC),
-    )
-
-
 def main() -> None:
     deliveries = int(sys.argv[1]) if len(sys.argv) > 1 else DELIVERIES
     listen, tell = multiprocessing.Pipe(duplex=False)
@@ -234,8 +135,6 @@ def main() -> None:
     stub.start()
     url = f"http://127.0.0.1:{listen.recv()}/"
     uvloop.run(_compare(url, deliveries))
-    if database_url := os.environ.get("PAYGATE_TEST_DATABASE_URL"):
-        uvloop.run(_deliver(url, database_url, deliveries))
     stub.terminate()
 
 

@@ -21,6 +21,7 @@ import uvloop
 from db.database import Database, Role
 from db.records import Endpoint, PublishedEvent
 from tests.benchmarks.delivery_rows import VAULT
+from tests.benchmarks.far_end import FarEnd
 from webhooks.addresses import AddressPolicy
 from webhooks.outbound import Deliverer
 from webhooks.posting import Poster
@@ -64,31 +65,18 @@ class _Arrivals:
         """Seconds from publication to arrival."""
 
 
-class _Far(asyncio.Protocol):
+class _Far(FarEnd):
     """Answers each complete request, but those to `/hole`, which it accepts and forgets."""
 
     arrivals: _Arrivals
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport, self._received = cast(asyncio.Transport, transport), b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while b"\r\n\r\n" in self._received:
-            head, _, rest = self._received.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-            if len(rest) < length:
-                return
-            self._received = rest[length:]
-            self._arrive(head, rest[:length])
-
-    def _arrive(self, head: bytes, body: bytes) -> None:
+    def arrived(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"POST /hole"):
             return
         self.arrivals.count += 1
         if head.startswith(b"POST /timed"):
             self.arrivals.delays.append(time.time() - json.loads(body)["at"])
-        self._transport.write(_ANSWER)
+        self.write(_ANSWER)
 
 
 def far_end(pipe: Connection) -> None:

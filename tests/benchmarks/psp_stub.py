@@ -9,10 +9,11 @@ import asyncio
 import itertools
 import json
 import sys
-from typing import cast
 from urllib.parse import parse_qsl
 
 import uvloop
+
+from tests.benchmarks.far_end import FarEnd
 
 _PAYMENT = {
     "id": "pi_bench%d",
@@ -31,29 +32,15 @@ HEAD = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nRequest-Id: req_1\r
 _numbers = itertools.count(1)
 
 
-class Stub(asyncio.Protocol):
+class Stub(FarEnd):
     delay = 0.0
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport, self._received = cast(asyncio.Transport, transport), b""
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        while b"\r\n\r\n" in self._received:
-            head, _, rest = self._received.partition(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0] or 0)
-            if len(rest) < length:
-                return
-            self._received = rest[length:]
-            answer = _answer(rest[:length])
-            if self.delay:
-                asyncio.get_running_loop().call_later(self.delay, self._write, answer)
-            else:
-                self._write(answer)
-
-    def _write(self, answer: bytes) -> None:
-        if not self._transport.is_closing():
-            self._transport.write(answer)
+    def arrived(self, _head: bytes, body: bytes) -> None:
+        answer = _answer(body)
+        if self.delay:
+            asyncio.get_running_loop().call_later(self.delay, self.write, answer)
+        else:
+            self.write(answer)
 
 
 def _answer(form: bytes) -> bytes:

@@ -78,17 +78,20 @@ class Poster:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer | Failed:
         try:
-            async with asyncio.timeout(self._deadline_seconds):
-                return await self._exchange(_checked(url, self._policy), headers, body)
+            return await self._exchange(_checked(url, self._policy), headers, body)
         except TimeoutError:
             return Failed(f"no whole answer within {self._deadline_seconds:g} seconds")
         except (addresses.Refused, Unresolved, wire.Malformed, wire.Cut, OSError) as error:
             return _explained(error)
 
     async def _exchange(self, target: Target, headers: Mapping[str, str], body: bytes) -> Answer:
+        deadline = asyncio.get_running_loop().time() + self._deadline_seconds
         request = wire.request(target.authority, target.path, headers, body)
-        connection = self._idle.take(target.origin) or await self._dial(target)
-        response = await connection.post(request)
+        connection = self._idle.take(target.origin)
+        if connection is None:
+            async with asyncio.timeout_at(deadline):
+                connection = await self._dial(target)
+        response = await connection.post(request, deadline)
         self._idle.keep(target.origin, connection)
         return Answer(response.status, excerpt(response.body), response.retry_after)
 

@@ -64,11 +64,13 @@ class Connection(asyncio.Protocol):
         self._answered: asyncio.Future[Response] | None = None
         self._expect_answer()
 
-    async def post(self, sent: bytes) -> Response:
-        """Raises `Malformed` or `Cut`. Cancelled, it closes the connection."""
+    async def post(self, sent: bytes, deadline: float) -> Response:
+        """Raises `Malformed`, `Cut` or, at `deadline`, `TimeoutError`. Cancelled, it closes the connection."""
         assert self._transport is not None
         self._expect_answer()
-        self._answered = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._answered = loop.create_future()
+        timer = loop.call_at(deadline, self._fail, TimeoutError())  # a fifth of `asyncio.timeout`
         whole = False
         try:
             self._transport.write(sent)
@@ -76,6 +78,7 @@ class Connection(asyncio.Protocol):
             whole = True
             return response
         finally:
+            timer.cancel()
             self._answered = None
             if not whole:
                 self.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Coroutine, Iterator, Sequence
@@ -20,6 +21,8 @@ HEADER_BYTES_MAX = 32_768
 KEEPALIVE_SECONDS = 65
 """Longer than the usual 60 s of a load balancer, so that it is never we who close a connection it is about to use."""
 BACKLOG = 2048
+NEW_OBJECTS_MAX = 10_000
+"""Before the collector looks for garbage among them. What is under way at once has thousands, and hardly a cycle."""
 
 T = TypeVar("T")
 
@@ -133,7 +136,9 @@ async def run(servers: Sequence[Server], *, stop_on: Sequence[signal.Signals] = 
 
 
 def run_loop(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run` on uvloop."""
+    """`asyncio.run` on uvloop. What is loaded by now stays as long as the process: the collector passes it by."""
+    gc.freeze()
+    gc.set_threshold(NEW_OBJECTS_MAX)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
 

@@ -20,6 +20,7 @@ import uvloop
 
 from db.database import Database, Role
 from db.records import Endpoint, PublishedEvent
+from gateway import listener
 from tests.benchmarks.delivery_rows import VAULT
 from tests.benchmarks.far_end import FarEnd
 from webhooks.addresses import AddressPolicy
@@ -116,7 +117,7 @@ def worker(pipe: Connection, database_url: str) -> None:
             pipe.send("ready")
             await Deliverer(database, VAULT, poster, announce=announce).run(asyncio.Event())
 
-    uvloop.run(main())
+    listener.run_loop(main())
 
 
 # ── What most Python services do ────────────────────────────────────────────────────────────────────────────────

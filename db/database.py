@@ -130,11 +130,14 @@ class Database:
                     yield connection
 
     @asynccontextmanager
-    async def as_system(self) -> AsyncIterator[Connection]:
-        """A transaction with no partner: it sees what the role's own policies show (nothing, for `paygate_app`)."""
+    async def as_system(self, settings: str = "") -> AsyncIterator[Connection]:
+        """A transaction with no partner: it sees what the role's own policies show (nothing, for `paygate_app`).
+
+        `settings` for this transaction go along: `SET LOCAL …; SET LOCAL …`.
+        """
         async with self._connection() as connection:
             with _Translated():
-                async with _begun(connection, "BEGIN"):
+                async with _begun(connection, f"BEGIN; {settings}" if settings else "BEGIN"):
                     yield connection
 
     @asynccontextmanager

@@ -111,7 +111,7 @@ _SECRETS = (
 # Queues are read along their index: where statistics are old, as they are when a backlog grows, the planner would
 # rather sort all of it. And the plan is kept: for partitioned tables planning, of the foreign-key checks too, costs as
 # much as running.
-_PLANNING = (
+PLANNING = (
     "SET LOCAL enable_sort = off; SET LOCAL enable_bitmapscan = off; SET LOCAL plan_cache_mode = force_generic_plan"
 )
 
@@ -331,11 +331,6 @@ UPDATE webhook_deliveries d SET state = 'pending', next_attempt_at = now(), atte
 FROM freed WHERE d.partner_id = freed.partner_id AND d.id = freed.id
 RETURNING 1
 """
-
-
-async def plan(connection: Connection) -> None:
-    """Once in each transaction that looks for, claims or records deliveries."""
-    await connection.execute(_PLANNING)
 
 
 async def waiting(connection: Connection) -> list[Queue]:

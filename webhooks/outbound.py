@@ -1,8 +1,8 @@
-"""Deliver what is due: claim, sign, post, judge, record. One loop, one database transaction at a time.
+"""Deliver what is due: claim, sign, post, judge, record. Two loops side by side, each with one transaction at a time.
 
-    turn:  record what ended ─ tell partners whose endpoint that disabled or enabled ─ sweep ─ look for queues ─ claim
-           for the free places ─ commit
-    tries: one task each, no connection held; each ends as a result that waits for the next turn
+    claim:   sweep ─ look for queues ─ claim for the free places ─ commit ─ start a try for each
+    tries:   one task each, no connection held; each ends as a result
+    record:  write what ended ─ tell partners whose endpoint that disabled or enabled ─ commit
 
 What is not recorded (a crash, a lost database, a stop that took too long) is sent again with the same webhook-id.
 """
@@ -14,11 +14,11 @@ import contextlib
 import logging
 import random
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -35,7 +35,9 @@ from webhooks.schedule import Verdict
 
 SWEEP_SECONDS = 30.0
 LOOK_SECONDS = 0.02
-BATCH_MAX = 256  # half of what may be under way: one half is tried while the other is recorded and claimed anew
+BATCH_MAX = 256  # half of what may be under way: one half is tried while the other is claimed
+SLICE = 32  # of a batch: tries that are started before anybody else has their turn
+SECRETS_REMEMBERED = 1_024  # opened: unsealing one takes as long as signing
 PROBES_MAX = 10  # of one sweep
 RELEASED_MAX = 1_000  # deliveries of one sweep: short transactions, and what is due stays ahead of what was held
 FINAL_RECORDS_MAX = 2  # the first may meet a connection that died unnoticed
@@ -90,10 +92,12 @@ class Deliverer:
         self._announce, self._observe, self._clock, self._chance = announce, observe, clock, chance
         self._limits = limits
         self._keyring = Keyring(vault)
+        self._open_secret = lru_cache(SECRETS_REMEMBERED)(partial(endpoints.open_secret, vault))
         self._allotment = Allotment(total=limits.in_flight_max, slow=limits.slow_max, each=limits.per_endpoint_max)
+        self._claimed = deque[ClaimedDelivery]()
         self._tries: set[asyncio.Task[DeliveryState]] = set()
         self._results: list[Result] = []
-        self._awake = asyncio.Event()
+        self._to_claim, self._to_record = asyncio.Event(), asyncio.Event()
         self._pause_seconds = limits.poll_min_seconds
         self._queues: list[Queue] = []
         self._news = True
@@ -103,59 +107,60 @@ class Deliverer:
     def wake(self) -> None:
         """Something was published by this process: look at once. Other processes' events are met by polling."""
         self._news = True
-        self._awake.set()
+        self._to_claim.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; then what is under way ends, within a bound, and is recorded."""
         waker = asyncio.create_task(self._wake_at(stop))
         try:
-            while not stop.is_set():
-                await self._turn()
-                await self._pause(stop)
+            async with asyncio.TaskGroup() as loops:
+                loops.create_task(self._repeat(self._claim, self._to_claim, stop))
+                loops.create_task(self._repeat(self._record, self._to_record, stop))
             await self._finish()
         finally:
+            self._claimed.clear()
             await _cancel(waker, *self._tries)
 
-    async def _turn(self) -> None:
+    async def _repeat(self, turn: Callable[[], Awaitable[float]], awake: asyncio.Event, stop: asyncio.Event) -> None:
+        """`turn` after `turn`: when `awake` is set, or the seconds are over that the last one gave."""
+        while not stop.is_set():
+            awake.clear()
+            try:
+                seconds, awaited = await turn(), awake
+                self._database_lost = False
+            except (Unavailable, CommitUncertain) as loss:
+                self._tell(loss)
+                seconds, awaited = self._limits.poll_max_seconds, stop  # there is nothing else to wake up for
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await awaited.wait()
+
+    async def _claim(self) -> float:
+        """Claims that are lost with their transaction are leased out, or were never made."""
         await failpoints.reach("turn")
-        self._awake.clear()
-        results = tuple(self._results)
-        if not results and self._allotment.free <= 0:
-            return
-        try:
-            async with self._database.as_system() as connection:
-                await deliveries.plan(connection)
-                changed = await self._record(connection, results)
-                released, probed = await self._sweep(connection)
-                claimed = [*probed, *await self._claim(connection)]
-                if any(delivery.ed25519 for delivery in claimed):
-                    await self._keyring.read(connection)
-        except (Unavailable, CommitUncertain) as loss:
-            self._back_off(loss)
-            return
-        del self._results[: len(results)]
-        for endpoint in changed:
-            self._sweep_at = 0.0  # what was held for one that is back is released
-            _log.warning(f"endpoint {endpoint.state}", extra=_fields(endpoint.id, reason=endpoint.disabled_reason))
-        for delivery in claimed:
-            self._start(delivery)
-        self._database_lost = False
-        if results or released or claimed:
+        if self._free <= 0:
+            return self._limits.poll_max_seconds
+        now = _now()
+        if now < self._look_at and not (self._queues or self._news):
+            return self._look_at - now
+        async with self._database.as_system(deliveries.PLANNING) as connection:
+            released, probed = await self._sweep(connection)
+            claimed = [*probed, *await self._claim_due(connection)]
+            if any(delivery.ed25519 for delivery in claimed):
+                await self._keyring.read(connection)
+        self._start_all(claimed)
+        if released or claimed:
             self._pause_seconds = self._limits.poll_min_seconds
             if len(claimed) < BATCH_MAX // 2:
-                await asyncio.sleep(self._limits.breath_seconds)  # what ends meanwhile is one batch
+                await asyncio.sleep(self._limits.breath_seconds)  # what is due meanwhile is one batch
         else:
             self._pause_seconds = min(2 * self._pause_seconds, self._limits.poll_max_seconds)
+        return self._pause_seconds
 
-    async def _record(self, connection: Connection, results: tuple[Result, ...]) -> list[Endpoint]:
-        if not results:
-            return []
-        recorded = await deliveries.record(connection, results)
-        if recorded.fenced:
-            _log.warning("results of lost leases dropped", extra={"fields": {"count": recorded.fenced}})
-        for endpoint in recorded.changed:
-            await outbox.publish(connection, self._announce(endpoint))
-        return list(recorded.changed)
+    @property
+    def _free(self) -> int:
+        """Places for more tries; none while what ended cannot be recorded."""
+        return self._allotment.free if len(self._results) < self._limits.in_flight_max else 0
 
     async def _sweep(self, connection: Connection) -> tuple[int, list[ClaimedDelivery]]:
         now = _now()
@@ -166,9 +171,7 @@ class Deliverer:
         self._sweep_at = now if released == RELEASED_MAX else now + SWEEP_SECONDS
         return released, probed
 
-    async def _claim(self, connection: Connection) -> list[ClaimedDelivery]:
-        if self._allotment.free <= 0:
-            return []
+    async def _claim_due(self, connection: Connection) -> list[ClaimedDelivery]:
         await self._look(connection)
         shares = self._allotment.share(self._queues, _now())
         if not shares:
@@ -194,50 +197,80 @@ class Deliverer:
         ended = _now()
         self._look_at = ended + max(LOOK_SECONDS, 9 * (ended - began))
 
-    def _back_off(self, loss: Exception) -> None:
-        """Results stay for the next turn: recording one twice changes nothing. Claims that were lost are leased out."""
+    async def _record(self) -> float:
+        """Write what ended. What cannot be written stays: recording it twice changes nothing."""
+        results = tuple(self._results)
+        if results:
+            await self._write(results)
+            del self._results[: len(results)]
+            self._to_claim.set()  # what waited for these in its transaction's order
+            if len(results) < BATCH_MAX // 2:
+                await asyncio.sleep(self._limits.breath_seconds)  # what ends meanwhile is one batch
+        return self._limits.poll_max_seconds
+
+    async def _write(self, results: Sequence[Result]) -> None:
+        async with self._database.as_system(deliveries.PLANNING) as connection:
+            recorded = await deliveries.record(connection, results)
+            for endpoint in recorded.changed:
+                await outbox.publish(connection, self._announce(endpoint))
+        if recorded.fenced:
+            _log.warning("results of lost leases dropped", extra={"fields": {"count": recorded.fenced}})
+        for endpoint in recorded.changed:
+            self._sweep_at = 0.0  # what was held for one that is back is released
+            _log.warning(f"endpoint {endpoint.state}", extra=_fields(endpoint.id, reason=endpoint.disabled_reason))
+
+    def _tell(self, loss: Exception) -> None:
         if not self._database_lost:
             _log.warning("database lost", extra={"fields": {"reason": type(loss).__name__}})
         self._database_lost = True
-        self._pause_seconds = min(2 * self._pause_seconds, self._limits.poll_max_seconds)
-
-    async def _pause(self, stop: asyncio.Event) -> None:
-        # Without a database there is nothing to wake up for but the end.
-        awaited = stop if self._database_lost else self._awake
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._pause_seconds):
-                await awaited.wait()
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self._awake.set()
+        self._to_claim.set()
+        self._to_record.set()
 
     async def _finish(self) -> None:
-        if self._tries:
-            await asyncio.wait(self._tries, timeout=self._limits.stop_seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.stop_seconds):
+                while self._tries:
+                    await asyncio.wait(self._tries)
         results = tuple(self._results)
+        if not results:
+            return
         for _ in range(FINAL_RECORDS_MAX):
             try:
-                async with self._database.as_system() as connection:
-                    await deliveries.plan(connection)
-                    await self._record(connection, results)
+                await self._write(results)
                 return
             except (Unavailable, CommitUncertain) as loss:
-                self._back_off(loss)
+                self._tell(loss)
         _log.warning("stopped without recording tries", extra={"fields": {"count": len(results)}})
+
+    def _start_all(self, claimed: Sequence[ClaimedDelivery]) -> None:
+        now = _now()
+        for delivery in claimed:
+            self._allotment.take(delivery.endpoint_id, _place(delivery), now)
+        self._claimed.extend(claimed)
+        self._start_some()
+
+    def _start_some(self) -> None:
+        """A few at a time: whoever waits for the database meanwhile need not wait for all of them."""
+        for _ in range(min(len(self._claimed), SLICE)):
+            self._start(self._claimed.popleft())
+        if self._claimed:
+            asyncio.get_running_loop().call_soon(self._start_some)
 
     def _start(self, delivery: ClaimedDelivery) -> None:
         attempt = asyncio.create_task(self._try(delivery))
         self._tries.add(attempt)
-        self._allotment.take(delivery.endpoint_id, attempt, _now())
         attempt.add_done_callback(partial(self._ended, delivery))
 
     def _ended(self, delivery: ClaimedDelivery, attempt: asyncio.Task[DeliveryState]) -> None:
         self._tries.discard(attempt)
         error = asyncio.CancelledError() if attempt.cancelled() else attempt.exception()
         delivered = error is None and attempt.result() is DeliveryState.DELIVERED
-        self._allotment.give_back(delivery.endpoint_id, attempt, _now(), delivered=delivered)
-        self._awake.set()
+        self._allotment.give_back(delivery.endpoint_id, _place(delivery), _now(), delivered=delivered)
+        self._to_claim.set()
+        self._to_record.set()
         if isinstance(error, Exception):
             # A defect of ours. The claim has counted the try, so the delivery waits its turn and ends as exhausted.
             _log.error("a try ended without a result", exc_info=error, extra=_fields(delivery.endpoint_id, delivery.id))
@@ -279,8 +312,7 @@ class Deliverer:
         return message.headers(
             message.Signed(ids.encode("evt", delivery.event_id), timestamp, body),
             secrets=[
-                endpoints.open_secret(vault, sealed, partner_id=partner_id, endpoint_id=endpoint_id)
-                for sealed in delivery.secrets
+                self._open_secret(sealed, partner_id=partner_id, endpoint_id=endpoint_id) for sealed in delivery.secrets
             ],
             private_keys=self._keyring.private_keys() if delivery.ed25519 else (),
             own=endpoints.open_headers(vault, delivery.headers, partner_id=partner_id, endpoint_id=endpoint_id),
@@ -289,6 +321,11 @@ class Deliverer:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _place(delivery: ClaimedDelivery) -> tuple[UUID, int]:
+    """What takes up a place: a claim. A process that slept beyond a lease may claim again what it is trying."""
+    return delivery.id, delivery.epoch
 
 
 def conclude(

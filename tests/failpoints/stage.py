@@ -8,7 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from db import ids
-from db.database import Database, Role
+from db.database import CommitUncertain, Database, Role, Unavailable
 from gateway import partners, runtime, worker
 from gateway.app import create_app
 from gateway.config import Settings
@@ -332,7 +332,9 @@ async def recover(process: Process) -> None:
 async def deliver(deliverer: Deliverer) -> None:
     """Whatever is due, to the end: claim, post, record, until there is nothing left."""
     for _ in range(TURNS_MAX):
-        await deliverer._turn()
+        for turn in (deliverer._record, deliverer._claim):
+            with suppress(Unavailable, CommitUncertain):  # as its loops do
+                await turn()
         if not deliverer._tries and not deliverer._results:
             return
         if deliverer._tries:

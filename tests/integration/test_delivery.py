@@ -292,8 +292,7 @@ async def deliver(
 
 
 async def claim(worker: Database, *, limit: int = 64, each: int = 16) -> list[ClaimedDelivery]:
-    async with worker.as_system() as connection:
-        await deliveries.plan(connection)
+    async with worker.as_system(deliveries.PLANNING) as connection:
         return await deliveries.claim(
             connection,
             [Places(queue, each) for queue in await deliveries.waiting(connection)],
@@ -313,8 +312,7 @@ async def record(worker: Database, *ended: tuple[ClaimedDelivery, Answer | Faile
         outbound.conclude(delivery, outcome, started_at=1_800_000_000, seconds=0.1, chance=0.5)
         for delivery, outcome in ended
     ]
-    async with worker.as_system() as connection:
-        await deliveries.plan(connection)
+    async with worker.as_system(deliveries.PLANNING) as connection:
         return await deliveries.record(connection, results)
 
 

@@ -102,7 +102,6 @@ class Deliverer:
         self._queues: list[Queue] = []
         self._news = True
         self._look_at = self._sweep_at = 0.0
-        self._database_lost = False
 
     def wake(self) -> None:
         """Something was published by this process: look at once. Other processes' events are met by polling."""
@@ -123,20 +122,21 @@ class Deliverer:
 
     async def _repeat(self, turn: Callable[[], Awaitable[float]], awake: asyncio.Event, stop: asyncio.Event) -> None:
         """`turn` after `turn`: when `awake` is set, or the seconds are over that the last one gave."""
+        lost = False
         while not stop.is_set():
             awake.clear()
             try:
-                seconds, awaited = await turn(), awake
-                self._database_lost = False
+                seconds, awaited, lost = await turn(), awake, False
             except (Unavailable, CommitUncertain) as loss:
-                self._tell(loss)
-                seconds, awaited = self._limits.poll_max_seconds, stop  # there is nothing else to wake up for
+                if not lost:
+                    _log.warning("database lost", extra={"fields": {"reason": type(loss).__name__}})
+                seconds, awaited, lost = self._limits.poll_max_seconds, stop, True  # nothing else to wake up for
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await awaited.wait()
 
     async def _claim(self) -> float:
-        """Claims that are lost with their transaction are leased out, or were never made."""
+        """Start what is due, as far as places are free. Claims that are lost with their transaction are leased out."""
         await failpoints.reach("turn")
         if self._free <= 0:
             return self._limits.poll_max_seconds
@@ -219,11 +219,6 @@ class Deliverer:
             self._sweep_at = 0.0  # what was held for one that is back is released
             _log.warning(f"endpoint {endpoint.state}", extra=_fields(endpoint.id, reason=endpoint.disabled_reason))
 
-    def _tell(self, loss: Exception) -> None:
-        if not self._database_lost:
-            _log.warning("database lost", extra={"fields": {"reason": type(loss).__name__}})
-        self._database_lost = True
-
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._to_claim.set()
@@ -238,11 +233,9 @@ class Deliverer:
         if not results:
             return
         for _ in range(FINAL_RECORDS_MAX):
-            try:
+            with contextlib.suppress(Unavailable, CommitUncertain):
                 await self._write(results)
                 return
-            except (Unavailable, CommitUncertain) as loss:
-                self._tell(loss)
         _log.warning("stopped without recording tries", extra={"fields": {"count": len(results)}})
 
     def _start_all(self, claimed: Sequence[ClaimedDelivery]) -> None:

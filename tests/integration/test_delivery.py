@@ -1131,6 +1131,26 @@ async def test_a_database_that_goes_away_does_not_end_the_loop(
     assert {delivery.state for delivery in await partner.deliveries(endpoint)} == {DeliveryState.DELIVERED}
 
 
+async def test_what_cannot_be_recorded_holds_up_what_is_due(partner: Partner, receiver: Receiver) -> None:
+    """Memory stays bounded, and no lease runs out over what was sent long ago."""
+    endpoint = await partner.endpoint(receiver.url("/hook"))
+    sent = [await partner.publish() for _ in range(4)]
+    async with Poster(LOOPBACK) as poster:
+        deliverer = Deliverer(partner.worker, VAULT, poster, announce=announce, limits=Limits(in_flight_max=2))
+        await deliverer._claim()
+        await asyncio.gather(*deliverer._tries)
+        deliverer.wake()
+        await deliverer._claim()
+        await asyncio.gather(*deliverer._tries)
+        assert len(receiver.webhook_ids("/hook")) == 2
+        await deliverer._record()
+        await deliverer._claim()
+        await asyncio.gather(*deliverer._tries)
+        await deliverer._record()
+    assert sorted(receiver.webhook_ids("/hook")) == sorted(sent)
+    assert {delivery.state for delivery in await partner.deliveries(endpoint)} == {DeliveryState.DELIVERED}
+
+
 async def test_a_stop_cuts_off_what_takes_too_long_and_leaves_it_leased(partner: Partner, receiver: Receiver) -> None:
     endpoint = await partner.endpoint(receiver.url("/hook"))
     asked = asyncio.Event()

@@ -13,7 +13,7 @@ from gateway.transactions import postings
 from gateway.transactions.postings import Entry
 
 Posting = Callable[[UUID, Decimal], tuple[Entry, ...]]
-ACCOUNT = ids.new()
+ACCOUNT = UUID(int=7)
 RECEIVABLE = f"psp_receivable:{ids.encode('pac', ACCOUNT)}"
 AMOUNT = Decimal("19.99")
 

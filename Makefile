@@ -17,8 +17,14 @@ help: ## list these targets
 demo: $(venv)/.runtime ## run everything on this machine; options in ARGS, e.g. ARGS=--json
 	exec $(venv)/bin/paygate demo $(ARGS)
 
-test: $(venv)/.dev ## run the tests; options for pytest in ARGS
-	exec $(venv)/bin/pytest -q $(ARGS)
+# Tests start hundreds of processes: each would compile everything anew where this variable forbids to keep it.
+test: export PYTHONDONTWRITEBYTECODE :=
+test: $(venv)/.dev ## run the tests, on every core; or on one with options for pytest in ARGS
+	exec $(venv)/bin/pytest -q $(or $(ARGS),$(shared))
+
+# A file's tests stay together, as they share fixtures; in pytest's order, which leaves the many small files of
+# tests/unit for the end. A worker that dies is not replaced: it fails the run.
+shared := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 check: $(venv)/.dev ## format, lint, types, import rules
 	$(venv)/bin/ruff format --check

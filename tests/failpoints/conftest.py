@@ -12,8 +12,7 @@ from tests.conftest import cloned
 from tests.failpoints.cases import Recordings
 from tests.failpoints.matrix import Tally
 from tests.failpoints.stage import Stage
-
-TALLY = pytest.StashKey[Tally]()
+from tests.shared_run import TOLD
 
 
 def _scope(fixture_name: str, config: pytest.Config) -> Literal["function", "session"]:
@@ -39,13 +38,11 @@ def recordings(stage: Stage) -> Recordings:
 @pytest.fixture(scope="session")
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     """Counts the cases; told at the end, and written where `--failpoints-report` says."""
-    counted = request.config.stash[TALLY] = Tally(whole=request.config.getoption("--failpoints") == "whole")
+    counted = Tally(whole=request.config.getoption("--failpoints") == "whole")
     yield counted
+    if not counted.cases:  # another process has them
+        return
+    request.config.stash[TOLD].append(f"failpoints: {counted}")
     path = request.config.getoption("--failpoints-report")
     if path:
         Path(path).write_text(json.dumps(counted.to_json(), indent=1) + "\n", encoding="utf-8")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if (counted := terminalreporter.config.stash.get(TALLY, None)) is not None:
-        terminalreporter.write_line(f"failpoints: {counted}")

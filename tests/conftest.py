@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -36,8 +37,11 @@ def pytest_configure() -> None:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Server]:
     """One server for the whole run, or for each process of it: the same PostgreSQL the demo runs."""
     server = embedded.start(tmp_path_factory.mktemp("postgres") / "data", durable=False)
-    yield server
-    server.stop()
+    guard = ["/bin/sh", "-c", 'read -r _; kill -QUIT "$0"', str(server.pid)]  # it reads until this process ends
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True) as guarding:
+        yield server
+        server.stop()
+        guarding.kill()
     shutil.rmtree(server.directory / "data")  # pytest keeps the folders of three runs, perhaps in memory
 
 

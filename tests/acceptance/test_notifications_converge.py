@@ -84,7 +84,8 @@ async def test_a_hundred_repeats_have_one_effect(house: House) -> None:
     done = await settled(partner, waiting["id"], "completed")
     events = (await partner.get(f"/v1/transactions/{done['id']}/events")).json()["data"]
     assert [event["type"] for event in events].count("payment_completed") == 1
-    assert await house.owner.fetchval("SELECT count(*) FROM provider_events") == 1
+    notified = "SELECT count(*) FROM provider_events WHERE headers <> '{}'"  # without: read from the PSP's own list
+    assert await house.owner.fetchval(notified) == 1
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

@@ -166,9 +166,11 @@ async def test_a_server_frozen_in_mid_charge_writes_nothing_when_it_wakes(
     assert [await server.stopped() for server in (frozen, awake)] == [0, 0]
 
 
-async def everything_about(owner: asyncpg.Connection[asyncpg.Record], reference: str) -> list[list[asyncpg.Record]]:
-    """The order's rows, each with the transaction that wrote it last."""
+async def everything_about(owner: asyncpg.Connection[asyncpg.Record], reference: str) -> list[list[str]]:
+    """The order's rows, in one order, each with the transaction that wrote it last."""
     tables = ("attempts", "transaction_events", "events", "ledger_entries")
     transaction = "SELECT xmin, * FROM transactions WHERE reference = $1"
     about = "SELECT xmin, * FROM {} WHERE transaction_id = (SELECT id FROM transactions WHERE reference = $1)"
-    return [await owner.fetch(query, reference) for query in (transaction, *map(about.format, tables))]
+    return [
+        sorted(map(str, await owner.fetch(query, reference))) for query in (transaction, *map(about.format, tables))
+    ]

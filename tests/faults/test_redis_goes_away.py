@@ -16,8 +16,10 @@ from tests.proxy import Proxy, Toxic, ToxicKind, proxied_url
 from tests.redis_server import RedisServer
 
 LIMIT = 20
+HASTY = 0.5
+"""A deadline within which a Redis that is well answers also on a busy machine."""
 PATIENT = 5.0
-"""A deadline that a busy machine does not miss, where Redis is well."""
+"""Where it must not be missed for anything."""
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def redis() -> Iterator[RedisServer]:
 
 
 @asynccontextmanager
-async def limited(redis: RedisServer, deadline_seconds: float = 0.05) -> AsyncIterator[tuple[Proxy, RedisLimiter]]:
+async def limited(redis: RedisServer, deadline_seconds: float = HASTY) -> AsyncIterator[tuple[Proxy, RedisLimiter]]:
     """A process's limiter, and the wire between it and Redis; a failing Redis is asked again at once."""
     async with proxied_url(redis.url) as (proxy, url):
         limiter = RedisLimiter(url, LocalLimiter(), deadline_seconds=deadline_seconds, pause_seconds=0.0)

@@ -11,7 +11,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import cast
 
@@ -222,11 +222,6 @@ def _cancellation(item: Item) -> contract.Told:
     return _modified(item, Operation.CANCEL, *_NOT_CANCELLED)
 
 
-def _technical_cancel(item: Item) -> contract.Told:
-    """A cancel by the payment's own reference: here `merchantReference` names the payment, in Adyen's own example."""
-    return replace(_modified(item, Operation.CANCEL, *_NOT_CANCELLED), reference=_our_reference(item))
-
-
 def _refund(item: Item) -> contract.Told:
     return _modified(item, Operation.REFUND, "refund_refused", "Adyen refused the refund.")
 
@@ -258,11 +253,14 @@ def _modified(item: Item, operation: Operation, code: str, message: str) -> Atte
 
 
 def _modification_told(item: Item, operation: Operation, outcome: contract.Outcome) -> AttemptTold:
-    """By the modification's own id, then by its payment: what `merchantReference` names here Adyen leaves open."""
+    """`merchantReference` is the modification's own, or its payment's: Adyen leaves it open, and we name both.
+
+    A modification's is all that names one whose answer was lost, as Adyen keeps an error under its key.
+    """
     of_money = operation is not Operation.CANCEL
     return AttemptTold(
         operation=operation,
-        reference=None,
+        reference=_our_reference(item),
         provider_transaction_id=item.original_reference,
         provider_id=item.psp_reference,
         outcome=outcome,
@@ -319,7 +317,7 @@ _READERS: Mapping[str, Callable[[Item], contract.Told]] = {
     "CAPTURE": _capture,
     "CAPTURE_FAILED": _capture_failed,
     "CANCELLATION": _cancellation,
-    "TECHNICAL_CANCEL": _technical_cancel,
+    "TECHNICAL_CANCEL": _cancellation,
     "CANCEL_OR_REFUND": _cancel_or_refund,
     "REFUND": _refund,
     "REFUND_FAILED": _refund_failed,

@@ -17,13 +17,19 @@ def subject(snapshot: Snapshot, told: AttemptTold, attempt_id: UUID) -> Attempt 
     # What gives a late success back is a refund or a cancel to its PSP.
     givers = [attempt for attempt in snapshot.attempts if attempt.operation is AttemptOperation.COMPENSATE]
     meant = [*of_operation, *givers] if told.operation.value in {"refund", "cancel"} else of_operation
-    named = [attempt for attempt in meant if attempt.id == attempt_id]
+    named = [attempt for attempt in meant if attempt.id == attempt_id and not _ended_as_another(attempt, told)]
     by_id = [attempt for attempt in meant if told.provider_id and attempt.provider_id == told.provider_id]
     live = [attempt for attempt in of_operation if attempt.state in states.LIVE_ATTEMPTS]
     if told.operation.value == AttemptOperation.REFUND:
         # Several refunds may be open: only the one that is named may be concluded.
         return next(iter([*named, *by_id]), None)
     return next(iter([*named, *by_id, *live, *reversed(of_operation)]), None)
+
+
+def _ended_as_another(attempt: Attempt, told: AttemptTold) -> bool:
+    """A refund that is over, under another id of the PSP's: what is told is a second one, with money of its own."""
+    ended = told.operation.value == AttemptOperation.REFUND and attempt.finished_at is not None
+    return ended and None not in {attempt.provider_id, told.provider_id} and attempt.provider_id != told.provider_id
 
 
 def known(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> bool:

@@ -23,7 +23,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from providers.simulator import adyen_pages, adyen_values, adyen_wire, control, faults
-from providers.simulator.adyen_bank import Bank
+from providers.simulator.adyen_bank import USUAL, Bank, Habits
 from providers.simulator.adyen_events import HMAC_KEY, Events
 from providers.simulator.adyen_keys import Keys
 from providers.simulator.adyen_records import Modification, Payment, first_reference, new_psp_reference
@@ -59,17 +59,14 @@ def create(
     webhook_url: str | None = None,
     hmac_key: str = HMAC_KEY,
     webhook_login: tuple[str, str] | None = None,
-    tells_automatic_captures: bool = False,
+    habits: Habits = USUAL,
     clock: Callable[[], float] = time.time,
 ) -> Starlette:
-    """`api_key` and `report_api_key` None accept every key; `public_url` is where a browser reaches the hosted pages.
-
-    Whether an automatic capture is told of (`tells_automatic_captures`) differs between Adyen's accounts.
-    """
+    """`api_key` and `report_api_key` None accept every key; `public_url` is where browsers reach the hosted pages."""
     made_faults, ledger = Faults(), Ledger()
     notifier = Notifier(made_faults, url=webhook_url, clock=clock)
     events = Events(notifier, hmac_key, webhook_login, clock)
-    bank = Bank(ledger=ledger, events=events, journal=Journal(clock), tells_automatic_captures=tells_automatic_captures)
+    bank = Bank(ledger=ledger, events=events, journal=Journal(clock), habits=habits)
     simulator = Simulator(
         api_key=api_key,
         report_api_key=report_api_key,

@@ -30,6 +30,18 @@ _DISPUTE_MOVES = {
 }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Habits:
+    """What differs between Adyen's accounts, or is left open by Adyen."""
+
+    tells_automatic_captures: bool = False
+    names_modifications: bool = True
+    """The `merchantReference` of a modification is its own; else its payment's."""
+
+
+USUAL = Habits()
+
+
 @dataclass(slots=True, kw_only=True)
 class Bank:
     """Refuses with `Refusal`."""
@@ -37,7 +49,7 @@ class Bank:
     ledger: Ledger
     events: Events
     journal: Journal
-    tells_automatic_captures: bool
+    habits: Habits
     payments: dict[str, Payment] = field(default_factory=dict)
     pages: dict[str, Payment] = field(default_factory=dict)
     returns: dict[str, tuple[Payment, bool]] = field(default_factory=dict)
@@ -120,7 +132,10 @@ class Bank:
         event = self._event("AUTHORISATION", payment, payment.psp_reference, amount=payment.authorised)
         self._announce(replace(event, original_reference=None), payment.references)
         if not payment.manual_capture:
-            self._take(payment, payment.authorised, new_psp_reference(), told=self.tells_automatic_captures)
+            taken = Modification(
+                psp_reference=new_psp_reference(), payment=payment, reference="", amount=payment.authorised
+            )
+            self._take(taken, told=self.habits.tells_automatic_captures)
 
     def _refuse(self, payment: Payment, result: str, *, code: str | None, reason: str) -> None:
         payment.status, payment.result, payment.code, payment.reason = "refused", result, code, reason
@@ -133,12 +148,13 @@ class Bank:
     def capture(self, asked: Modification) -> None:
         payment = asked.payment
         if payment.status == "authorised" and asked.amount <= payment.authorised:
-            self._take(payment, asked.amount, asked.psp_reference, told=True)
+            self._take(asked, told=True)
         else:
             self._fail("CAPTURE", asked, "Insufficient balance on payment")
 
-    def _take(self, payment: Payment, amount: int, psp_reference: str, *, told: bool) -> None:
-        event = self._event("CAPTURE", payment, psp_reference, amount=amount)
+    def _take(self, asked: Modification, *, told: bool) -> None:
+        payment, amount, psp_reference = asked.payment, asked.amount, asked.psp_reference
+        event = self._modified("CAPTURE", asked)
         if told:
             self._announce(event, payment.references)
         self.journal.enter("SentForSettle", payment, amount, psp_reference=psp_reference)
@@ -161,7 +177,7 @@ class Bank:
         self.pages.pop(payment.page_id, None)
         payment.status, payment.result = "cancelled", "Cancelled"
         self.journal.enter("Cancelled", payment, payment.authorised, psp_reference=asked.psp_reference)
-        self._announce(self._event(code, payment, asked.psp_reference), payment.references)
+        self._announce(self._modified(code, asked), payment.references)
 
     def cancel_by_reference(self, payment_reference: str, *, merchant_account: str, psp_reference: str) -> None:
         found = [
@@ -208,7 +224,7 @@ class Bank:
             self._book(Movement.VOID, payment, payment.authorised)
         payment.status = "cancelled"
         self.journal.enter("Cancelled", payment, payment.authorised, psp_reference=asked.psp_reference)
-        event = self._event("CANCEL_OR_REFUND", payment, asked.psp_reference)
+        event = self._modified("CANCEL_OR_REFUND", asked)
         self._announce(replace(event, additional={"modification.action": "cancel"}), payment.references)
 
     def _give_back(self, code: str, asked: Modification, additional: Mapping[str, str] | None = None) -> None:
@@ -222,7 +238,7 @@ class Bank:
         payment.refunded += asked.amount
         self._move(Movement.REFUND, asked.references, payment, asked.amount)
         self._enter("SentForRefund", asked)
-        event = self._event(code, payment, asked.psp_reference, amount=asked.amount)
+        event = self._modified(code, asked)
         self._announce(replace(event, additional=additional), asked.references)
         if payment.behaviour.refund_fails:
             payment.refunded -= asked.amount
@@ -231,7 +247,7 @@ class Bank:
             self._announce(replace(event, code="REFUND_FAILED", reason="Refund Failed"), asked.references)
 
     def _fail(self, code: str, asked: Modification, reason: str) -> None:
-        event = self._event(code, asked.payment, asked.psp_reference, amount=asked.amount, success=False, reason=reason)
+        event = replace(self._modified(code, asked), success=False, reason=reason)
         self._announce(event, asked.references if code == "REFUND" else asked.payment.references)
 
     # --- Disputes ---
@@ -270,6 +286,11 @@ class Bank:
             success=success,
             reason=reason,
         )
+
+    def _modified(self, code: str, asked: Modification) -> Event:
+        event = self._event(code, asked.payment, asked.psp_reference, amount=asked.amount)
+        named = self.habits.names_modifications and asked.reference
+        return replace(event, merchant_reference=asked.reference) if named else event
 
     def _announce(self, event: Event, references: References) -> None:
         self.events.announce(event, references)

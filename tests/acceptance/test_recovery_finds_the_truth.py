@@ -26,6 +26,7 @@ from gateway import cli_reviews, worker
 from gateway.transactions import gaps, provider_events, reconciler, recovery, reviews, watchdog
 from providers.contract import CannotList
 from providers.simulator import CREDENTIALS
+from providers.simulator.adyen_events import HMAC_KEY, signature
 from tests.acceptance.processes import free_port
 from tests.acceptance.steps import listed, moved, refused, until
 from tests.acceptance.test_notifications_converge import an_event, signed
@@ -308,17 +309,18 @@ async def test_a_notification_waits_for_a_provider_that_is_away_for_hours(quiet:
     assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "failed"
 
 
+@pytest.mark.parametrize(
+    ("event", "ends"), [("CAPTURE_FAILED", ("failed", "no")), ("SECOND_CHARGEBACK", ("completed", "yes"))]
+)
 async def test_a_notification_waits_for_a_payment_whose_id_is_learned_after_hours(
-    quiet: House, partner: Partner
+    quiet: House, partner: Partner, event: str, ends: tuple[str, str]
 ) -> None:
-    """Adyen's word of a failed capture names its own id only, and the answer that would have told it was lost."""
-    method = {"type": "card", "tokens": {"adyen": "ada/CAPTURE_FAILED"}}
+    """Adyen's word of a chargeback names its own id only, and the answer that would have told it was lost."""
+    method = {"type": "card", "tokens": {"adyen": f"ada/{event}"}}
     await quiet.fault("act_then_lose_answer", provider="adyen", operation="charge", reference="late-id", times=2)
     sale = (await partner.charge(payment_method=method, reference="late-id")).json()
     assert sale["status"] == "processing"
-    told = [one for one in quiet.notifiers["adyen"].remembered if one.event == "CAPTURE_FAILED"][-1]
-    assert not callable(told.headers)
-    assert (await quiet.notify(told.body, told.headers, "adyen")).is_success
+    await told_by_adyen(quiet, event)
     hours_later = replace(quiet.background, clock=lambda: quiet.background.clock() + timedelta(hours=5))
     await provider_events.apply_due(hours_later)
     await _age(quiet, sale, "5 hours")
@@ -326,7 +328,60 @@ async def test_a_notification_waits_for_a_payment_whose_id_is_learned_after_hour
     await quiet.owner.execute("UPDATE provider_events SET next_try_at = now() WHERE state = 'received'")
     await provider_events.apply_due(hours_later)
     shown = (await partner.get(f"/v1/transactions/{sale['id']}")).json()
-    assert (shown["status"], shown["money_moved"]) == ("failed", "no")
+    assert (shown["status"], shown["money_moved"]) == ends
+    assert await state_of_the_last(quiet) == "applied"
+
+
+async def test_a_refund_whose_error_adyen_keeps_under_its_key_is_concluded_by_its_notification(
+    quiet: House, partner: Partner
+) -> None:
+    """No answer will ever tell its id: the notification is found by our own reference of it."""
+    sale, refund = await nameless_refund(quiet, partner, "stored-error")
+    await told_by_adyen(quiet, "REFUND")
+    await provider_events.apply_due(quiet.background)
+    shown = (await partner.get(f"/v1/refunds/{refund['id']}")).json()
+    assert (shown["status"], shown["money_moved"]) == ("completed", "yes")
+    assert (await partner.get(f"/v1/transactions/{sale['id']}")).json()["amount_refunded"] == "4.00"
+    assert (await moved(quiet, "stored-error", "adyen"))["refunds"] == (1, 400)
+
+
+async def test_a_second_refund_under_the_reference_of_one_that_is_over_is_for_people(
+    quiet: House, partner: Partner
+) -> None:
+    sale, refund = await nameless_refund(quiet, partner, "told-as-two")
+    await told_by_adyen(quiet, "REFUND")
+    await told_by_adyen(quiet, "REFUND", pspReference="ANOTHERREFUND234")
+    await provider_events.apply_due(quiet.background)
+    assert (await partner.get(f"/v1/refunds/{refund['id']}")).json()["status"] == "completed"
+    shown = (await partner.get(f"/v1/transactions/{sale['id']}")).json()
+    assert (shown["amount_refunded"], shown["needs_review"]) == ("4.00", True)
+
+
+async def nameless_refund(house: House, partner: Partner, reference: str) -> tuple[Json, Json]:
+    """The payment and its refund, which Adyen made and answered with an error: its id is never told."""
+    method = {"type": "card", "tokens": {"adyen": "ada/APPROVED"}}
+    sale = (await partner.charge(payment_method=method, reference=reference)).json()
+    await house.fault("error_after_acting", provider="adyen", operation="refund", times=1)
+    refund = (await partner.post(f"/v1/transactions/{sale['id']}/refunds", {"amount": "4.00"})).json()
+    await _age(house, sale, "1 hour")
+    again = (await partner.get(f"/v1/refunds/{refund['id']}")).json()
+    assert (again["status"], again["money_moved"], again["provider_refund_id"]) == ("processing", "unknown", None)
+    return sale, refund
+
+
+async def told_by_adyen(house: House, event: str, **changed: str) -> None:
+    """The last notification of that kind, as it is or as it might be."""
+    told = [one for one in house.notifiers["adyen"].remembered if one.event == event][-1]
+    body = json.loads(told.body)
+    item = body["notificationItems"][0]["NotificationRequestItem"]
+    item |= changed
+    item["additionalData"]["hmacSignature"] = signature(item, HMAC_KEY)
+    assert not callable(told.headers)
+    assert (await house.notify(json.dumps(body).encode(), told.headers, "adyen")).is_success
+
+
+async def state_of_the_last(house: House) -> str:
+    return str(await house.owner.fetchval("SELECT state::text FROM provider_events ORDER BY id DESC LIMIT 1"))
 
 
 async def test_a_list_that_could_not_be_read_is_read_again_from_where_it_was(quiet: House, partner: Partner) -> None:

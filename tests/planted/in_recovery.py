@@ -138,6 +138,22 @@ BUGS = (
         becomes="            if error.status",
         tests=("tests/unit/test_adyen_reports.py",),
     ),
+    Bug(
+        name="a refund that only its notification names is not found by our reference",
+        breaks="U1: what Adyen made and answered with an error waits for a person though Adyen told its end",
+        file="providers/adyen_webhooks.py",
+        text="        reference=_our_reference(item),\n        provider_transaction_id=item.original_reference,\n",
+        becomes="        reference=None,\n        provider_transaction_id=item.original_reference,\n",
+        tests=(f"{_TRUTH}::test_a_refund_whose_error_adyen_keeps_under_its_key_is_concluded_by_its_notification",),
+    ),
+    Bug(
+        name="two refunds at the PSP under one reference are taken for one",
+        breaks="M4: money was given back twice, and our books and people hear of one",
+        file="gateway/transactions/readings.py",
+        text=" and not _ended_as_another(attempt, told)]",
+        becomes="]",
+        tests=(f"{_TRUTH}::test_a_second_refund_under_the_reference_of_one_that_is_over_is_for_people",),
+    ),
     # ── Watched ──
     Bug(
         name="a finding stops nobody's refunds",

@@ -22,6 +22,7 @@ from providers.contract import (
     Unknown,
 )
 from providers.simulator import adyen as adyen_simulator
+from providers.simulator.adyen_bank import Habits
 from tests.providers.far_ends import Line, Switchboard, a_cancel, a_capture, a_charge, a_refund, a_sale, line_to
 
 AMOUNT = {"currency": "EUR", "value": 1099}
@@ -268,13 +269,29 @@ class TestRules:
     async def test_whether_automatic_captures_are_told_of_is_the_accounts(
         self, switchboard: Switchboard, line: Line, tells: bool
     ) -> None:
-        switchboard.app = app = adyen_simulator.create(tells_automatic_captures=tells)
+        switchboard.app = app = adyen_simulator.create(habits=Habits(tells_automatic_captures=tells))
         app.state.notifier.url = line.far_end.app.state.notifier.url
         await pay(line)
         await app.state.notifier.settled()
         await app.state.notifier.aclose()
 
         assert [code for code, _ in await events(line)] == ["AUTHORISATION", "CAPTURE"][: 1 + tells]
+
+    @pytest.mark.parametrize(("names", "reference"), [(True, "m_1"), (False, "at_1")])
+    async def test_whether_a_modification_is_told_of_by_its_own_reference_is_left_open(
+        self, switchboard: Switchboard, line: Line, names: bool, reference: str
+    ) -> None:
+        switchboard.app = app = adyen_simulator.create(hmac_key="ab" * 32, habits=Habits(names_modifications=names))
+        app.state.notifier.url = line.far_end.app.state.notifier.url
+        sale = (await pay(line)).json()
+        await modify(line, sale["pspReference"], "refunds")
+        await app.state.notifier.settled()
+        await app.state.notifier.aclose()
+
+        refunded = (await line.told())[-1]
+        assert isinstance(refunded, contract.AttemptTold)
+        assert (refunded.operation, refunded.reference) == (Operation.REFUND, reference)
+        assert refunded.provider_transaction_id == sale["pspReference"]
 
 
 class TestCancellingWhatHasNoIdYet:

@@ -285,13 +285,14 @@ class TestModifications:
             ("REFUNDED_REVERSED", "true", Operation.REFUND, "refund_failed"),
         ],
     )
-    def test_each_names_itself_and_its_payment_but_no_reference(
-        self, event: str, success: str, operation: Operation, code: str | None
+    @pytest.mark.parametrize("named", ["at_1", "at_1-hold"])
+    def test_each_names_itself_its_payment_and_what_we_called_one_of_them(
+        self, event: str, success: str, operation: Operation, code: str | None, named: str
     ) -> None:
-        told = read(event, success=success)
+        told = read(event, success=success, merchantReference=named)
 
         assert isinstance(told, AttemptTold)
-        assert (told.operation, told.reference, told.ask) == (operation, None, False)
+        assert (told.operation, told.reference, told.ask) == (operation, "at_1", False)
         assert (told.provider_transaction_id, told.provider_id) == (PAYMENT, MODIFICATION)
         if code is None:
             assert isinstance(told.outcome, Approved)

@@ -4,7 +4,8 @@ received ─► applied    it changed something, or asked the PSP
          ├► ignored    nothing new
          ├► received   not ours yet (it came before our own commit, or before an earlier one), or its PSP does not
          │             confirm it: tried again
-         └► parked     for a person: unreadable, nothing of ours after an hour, or of ours and not settled in a day
+         └► parked     for a person: unreadable, nothing of ours after an hour, or of ours and not settled in a day:
+                       then the person is called to the transaction
 """
 
 from __future__ import annotations
@@ -71,6 +72,8 @@ class Verdict:
     state: ProviderEventState
     reason: str
     partner_id: UUID | None = None
+    transaction_id: UUID | None = None
+    """What a person must look at, should it never be applied."""
 
 
 def _applied(reason: str, partner_id: UUID) -> Verdict:
@@ -81,8 +84,13 @@ def _ignored(reason: str, partner_id: UUID | None = None) -> Verdict:
     return Verdict(state=ProviderEventState.IGNORED, reason=reason, partner_id=partner_id)
 
 
-def _later(reason: str, partner_id: UUID | None = None) -> Verdict:
-    return Verdict(state=ProviderEventState.RECEIVED, reason=reason, partner_id=partner_id)
+def _later(reason: str, snapshot: Snapshot | None = None) -> Verdict:
+    if snapshot is None:
+        return Verdict(state=ProviderEventState.RECEIVED, reason=reason)
+    partner_id, transaction_id = snapshot.transaction.partner_id, snapshot.transaction.id
+    return Verdict(
+        state=ProviderEventState.RECEIVED, reason=reason, partner_id=partner_id, transaction_id=transaction_id
+    )
 
 
 async def apply_due(runtime: Runtime) -> int:
@@ -111,7 +119,7 @@ async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> 
         verdict = await _judged(runtime, event)
         patience = PARK_OURS_AFTER if may_be_ours or verdict.partner_id is not None else PARK_AFTER
         if verdict.state is ProviderEventState.RECEIVED and runtime.clock() - event.received_at > patience:
-            verdict = replace(verdict, state=ProviderEventState.PARKED)
+            verdict = await _parked(runtime, event, verdict)
         telemetry.provider_events.labels(event.provider, verdict.state).inc()
         if verdict.state is not ProviderEventState.RECEIVED:
             async with runtime.database.as_system() as connection:
@@ -119,6 +127,15 @@ async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> 
                     connection, event.id, verdict.state, reason=verdict.reason, partner_id=verdict.partner_id
                 )
     runtime.notified.set()  # more of this account may have come meanwhile
+
+
+async def _parked(runtime: Runtime, event: ProviderEvent, verdict: Verdict) -> Verdict:
+    """Nobody will try it again: what it is about, where that is known, is shown to a person."""
+    if verdict.partner_id is not None and verdict.transaction_id is not None:
+        data = {"reason": f"not applied: {verdict.reason}", "provider_event": str(event.id)}
+        actor = f"provider:{event.provider}"
+        await journal.try_to_flag(runtime, verdict.partner_id, verdict.transaction_id, data, actor=actor)
+    return replace(verdict, state=ProviderEventState.PARKED)
 
 
 async def _may_be_ours(runtime: Runtime, event: ProviderEvent) -> bool:
@@ -183,7 +200,7 @@ async def _recorded(
     recorded = await journal.record(runtime, snapshot, outcome, actor=f"provider:{event.provider}")
     if not recorded.written and recorded.snapshot.attempt.finished_at is None:
         # Which may tell nothing: this is not to be lost.
-        return _later("the attempt is being looked into", snapshot.transaction.partner_id)
+        return _later("the attempt is being looked into", snapshot)
     return _applied(reason, snapshot.transaction.partner_id)
 
 
@@ -197,7 +214,7 @@ async def _apply_unasked(
     if told.ask:
         asked = await _asked(runtime, snapshot, told)
         if asked is None:
-            return _later("the provider does not tell", partner_id)
+            return _later("the provider does not tell", snapshot)
         told = asked
         if readings.known(snapshot, told, subject):
             return _ignored("the provider says otherwise", partner_id)
@@ -221,7 +238,7 @@ async def _apply_late(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot
             await compensation.compensate(runtime, partner_id, attempt.transaction_id, attempt.id, outcome)
             return _applied("a late success is given back", partner_id)
         case Unknown():
-            return _later("the provider does not tell", partner_id)
+            return _later("the provider does not tell", snapshot)
         case _:
             return _ignored("the provider says otherwise", partner_id)
 
@@ -230,13 +247,13 @@ def _at_once(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> 
     """What needs no change: it says what we know, or is about something whose outcome or id we have not learned."""
     partner_id = snapshot.transaction.partner_id
     if subject is None and told.operation.value == AttemptOperation.REFUND and readings.nameless_refund(snapshot):
-        return _later("a refund of this payment has not learned its id yet", partner_id)
+        return _later("a refund of this payment has not learned its id yet", snapshot)
     if (
         subject is None
         and told.operation.value == AttemptOperation.CAPTURE
         and readings.open_charge(snapshot) is not None
     ):
-        return _later("the charge has no outcome yet", partner_id)
+        return _later("the charge has no outcome yet", snapshot)
     if readings.known(snapshot, told, subject):
         return _ignored("nothing new", partner_id)
     return None
@@ -266,7 +283,7 @@ async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) ->
         snapshot = await journal.load(connection, partner_id, transaction_id, attempt_id)
         known = await disputes.find(connection, partner_id, transaction_id, told.dispute_id)
         if snapshot.transaction.amount_captured == 0:
-            return _later("nothing was captured yet", partner_id)
+            return _later("nothing was captured yet", snapshot)
         after = _dispute_after(snapshot, known, told, runtime.clock())
         change = unasked.disputed(snapshot, known, told, after, at=runtime.clock())
         if told.currency == snapshot.transaction.currency and change is not None:

@@ -357,6 +357,26 @@ async def test_a_second_refund_under_the_reference_of_one_that_is_over_is_for_pe
     assert (shown["amount_refunded"], shown["needs_review"]) == ("4.00", True)
 
 
+async def test_what_is_parked_about_a_payment_is_shown_to_people(quiet: House, partner: Partner) -> None:
+    """A refund that was made elsewhere, or ours under its payment's name: nobody can tell while ours has no id."""
+    sale, _ = await nameless_refund(quiet, partner, "parked")
+    await told_by_adyen(quiet, "REFUND", merchantReference="made elsewhere")
+    await provider_events.apply_due(quiet.background)
+    assert await state_of_the_last(quiet) == "received"
+    assert not (await partner.get(f"/v1/transactions/{sale['id']}")).json()["needs_review"]
+    await quiet.owner.execute("UPDATE provider_events SET next_try_at = now() WHERE state = 'received'")
+    await provider_events.apply_due(
+        replace(quiet.background, clock=lambda: quiet.background.clock() + timedelta(hours=23))
+    )
+    assert await state_of_the_last(quiet) == "parked"
+    case = await reviews.case(quiet.background, the_id(sale))
+    event_id = await quiet.owner.fetchval("SELECT id FROM provider_events ORDER BY id DESC LIMIT 1")
+    assert case.transaction.needs_review
+    assert case.history[-1].data["provider_event"] == str(event_id)
+    await told_by_adyen(quiet, "REFUND")
+    await provider_events.apply_due(quiet.background)
+
+
 async def nameless_refund(house: House, partner: Partner, reference: str) -> tuple[Json, Json]:
     """The payment and its refund, which Adyen made and answered with an error: its id is never told."""
     method = {"type": "card", "tokens": {"adyen": "ada/APPROVED"}}

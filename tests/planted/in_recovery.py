@@ -154,6 +154,14 @@ BUGS = (
         becomes="]",
         tests=(f"{_TRUTH}::test_a_second_refund_under_the_reference_of_one_that_is_over_is_for_people",),
     ),
+    Bug(
+        name="what is parked about a payment is shown to nobody",
+        breaks="E3: what the PSP told of it is never applied, and who looks at the payment does not hear of it",
+        file="gateway/transactions/provider_events.py",
+        text="            verdict = await _parked(runtime, event, verdict)",
+        becomes="            verdict = replace(verdict, state=ProviderEventState.PARKED)",
+        tests=(f"{_TRUTH}::test_what_is_parked_about_a_payment_is_shown_to_people",),
+    ),
     # ── Watched ──
     Bug(
         name="a finding stops nobody's refunds",

@@ -100,6 +100,7 @@ class Business(RuleBasedStateMachine):
         """And what may follow each: rules alone would seldom come to it in a short life."""
         approved, challenged = (provider, "approved"), (provider, "challenged")
         sale, held = (self._charged(0, approved, manual=manual, manner="once") for manual in (False, True))
+        self.the_books_agree()  # which shows the ids that what follows needs
         self._follow_up(held, verb, None, manners[0])
         self._follow_up(sale, "refund", "4.00", manners[1])
         return multiple(sale, held, self._charged(0, challenged, manual=False, manner=manners[2]))

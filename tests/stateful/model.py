@@ -49,7 +49,7 @@ class Ask:
     def answered(self, said: str, content: bytes, body: Json) -> None:
         match said:
             case "done" | "open":
-                self.claimed = True
+                self.asked = self.claimed = self.open = True  # also where the one before it gave the key back
                 self.final = content if said == "done" else None
                 self.refund_id = body["id"] if self.verb == "refund" else None
             case "idempotency_in_progress":
@@ -76,9 +76,8 @@ class Payment:
     refunds: dict[str, Json] = field(default_factory=dict)
     needs_review: bool = False
 
-    @property
-    def refundable(self) -> Decimal:
-        return self.state.captured - sum(Decimal(r["amount"]) for r in self.refunds.values() if r["status"] != "failed")
+    def refundable(self, state: State) -> Decimal:
+        return state.captured - sum(Decimal(r["amount"]) for r in self.refunds.values() if r["status"] != "failed")
 
     def reachable(self) -> set[State]:
         found: set[State] = set()
@@ -124,16 +123,17 @@ class Payment:
             ("capture", "authorized"): hindered | ({"capture_exceeds_authorized"} if exceeds else {"done"}),
             ("cancel", "authorized"): hindered | {"done"},
             ("cancel", "requires_action"): hindered | {"done"} | ({"invalid_state"} if acted else set()),
-            ("refund", "completed"): self._refund_answers(ask),
+            ("refund", "completed"): self._refund_answers(ask, state),
         }
         return suits.get((ask.verb, state.status), {"invalid_state"})
 
-    def _refund_answers(self, ask: Ask) -> set[str]:
-        if self.state.captured and self.refundable == ZERO:
+    def _refund_answers(self, ask: Ask, state: State) -> set[str]:
+        refundable = self.refundable(state)
+        if state.captured and refundable == ZERO:
             # All of it is refunded, or may be: what is pending is asked about first.
             return {"invalid_state"} | ({"refund_exceeds_captured"} if self._pending() else set())
-        amount = self.refundable if ask.amount is None else ask.amount
-        return {"done"} if ZERO < amount <= self.refundable else {"refund_exceeds_captured"}
+        amount = refundable if ask.amount is None else ask.amount
+        return {"done"} if ZERO < amount <= refundable else {"refund_exceeds_captured"}
 
     def _pending(self) -> Decimal:
         rows = self.refunds.values()
@@ -157,7 +157,7 @@ class Payment:
             self._refund_shown(refund_id, refund)
         assert refunds.keys() >= self.refunds.keys(), "a refund was forgotten"
         self.refunds = refunds
-        assert Decimal(row["amount_refundable"]) == self.refundable, row
+        assert Decimal(row["amount_refundable"]) == self.refundable(self.state), row
 
     def _refund_shown(self, refund_id: str, refund: Json) -> None:
         before = self.refunds.get(refund_id, refund)["status"]

@@ -1,87 +1,156 @@
-"""Finding transactions by what the caller knows. SQLAlchemy composes the statement, asyncpg runs it.
+"""Finding payments by what the caller knows of them, newest first, in pages that cost the same however deep they lie.
 
-Keyset pages, newest first: a page costs the same however deep it lies.
+What was asked is looked for among the newest payments first, one after the other: what is common is found there at
+once. Where they do not fill a page, it is rare, and the index of words has few candidates for all that was asked
+together; where they are still too many, it is asked for one span of time after the other. No statement leaves the
+planner a choice that a wrong guess makes slow. Why: docs/decisions/0024.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import datetime
-from decimal import Decimal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, cast, func, select
-from sqlalchemy.dialects.postgresql import JSONB, asyncpg
-
-from db import shapes, tables
+from db import search_filters, search_statements, shapes
 from db.database import Connection
 from db.records import Scope, Transaction
+from db.search_filters import Filters
+from db.search_statements import CANDIDATES_MAX, Asked, Reach, Statement
 
-_T = tables.transactions.c
-_COLUMNS = [_T[column.name] for column in fields(Transaction)]
-_DIALECT = asyncpg.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves its dialects untyped
+__all__ = ["Filters", "Found", "Reach", "page", "transactions"]
+
+ROUNDS = 8
+"""So many statements a page may take before it says how far it came: none takes longer than a person notices."""
+_SPAN_BITS = 108
+"""An id's first 20 bits, as words name them: three days."""
+_WIDER = 4
+"""After a span with too few come so many times as many at once."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Filters:
-    """What to find; None or empty means anything. Amounts in major units."""
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page. Where `until` is set the search stopped early and goes on `before` that id."""
 
-    status: Sequence[str] = ()
-    currency: str | None = None
-    provider: str | None = None
-    payment_method: str | None = None
-    reference: str | None = None
-    customer_email: str | None = None
-    provider_transaction_id: str | None = None
-    amount: Decimal | None = None
-    amount_gte: Decimal | None = None
-    amount_lte: Decimal | None = None
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    needs_review: bool | None = None
+    transactions: Sequence[Transaction]
+    until: UUID | None = None
+
+
+async def page(
+    connection: Connection, reach: Reach, readings: Sequence[Filters], *, before: UUID | None, limit: int
+) -> Found:
+    """At most `limit` payments older than `before` (an id) that fit any of the readings, newest first."""
+    ways = [filters for reading in readings for filters in _ways(reading)]
+    found = [await _page(connection, reach, filters, before, limit) for filters in ways]
+    until = max((one.until for one in found if one.until is not None), default=None)
+    merged = {row.id: row for one in found for row in one.transactions if until is None or row.id >= until}
+    rows = sorted(merged.values(), key=lambda row: row.id, reverse=True)
+    return Found(rows[:limit], until if len(rows) < limit else None)
 
 
 async def transactions(
     connection: Connection, scope: Scope, filters: Filters, *, before: UUID | None, limit: int
 ) -> list[Transaction]:
-    """At most `limit` transactions older than `before` (an id), newest first."""
-    statement = select(*_COLUMNS).where(
-        _T.partner_id == scope.partner_id, _T.livemode == scope.livemode, _T.deleted_at.is_(None), *_conditions(filters)
-    )
-    if before is not None:
-        statement = statement.where(_T.id < before)
-    sql, values = _compiled(statement.order_by(_T.id.desc()).limit(limit))
-    return [shapes.read(Transaction, row) for row in await connection.fetch(sql, *values)]
+    """Of one partner and without an early stop: a page that is not full is the last."""
+    reach, rows = Reach(scope.partner_id, scope.livemode), list[Transaction]()
+    while True:
+        found = await _page(connection, reach, filters, before, limit - len(rows))
+        rows += found.transactions
+        if found.until is None:
+            return rows
+        before = found.until
 
 
-def _conditions(filters: Filters) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [
-        _T[name] == value
-        for name in ("currency", "provider", "payment_method", "reference", "provider_transaction_id", "amount")
-        if (value := getattr(filters, name)) is not None
-    ]
-    if filters.status:
-        conditions.append(_T.status.in_(filters.status))
-    if filters.customer_email is not None:
-        conditions.append(func.lower(_T.customer_email) == filters.customer_email.lower())
-    if filters.amount_gte is not None:
-        conditions.append(_T.amount >= filters.amount_gte)
-    if filters.amount_lte is not None:
-        conditions.append(_T.amount <= filters.amount_lte)
-    if filters.created_after is not None:
-        conditions.append(_T.created_at > filters.created_after)
-    if filters.created_before is not None:
-        conditions.append(_T.created_at < filters.created_before)
-    if filters.metadata:
-        # The condition of the index: PostgreSQL uses it only where a query repeats it.
-        conditions += [_T.metadata.op("@>")(cast(dict(filters.metadata), JSONB)), _T.metadata != cast({}, JSONB)]
-    if filters.needs_review is not None:
-        conditions.append(_T.needs_review == filters.needs_review)
-    return conditions
+def _ways(filters: Filters) -> list[Filters]:
+    """A PSP's id is that of an attempt, or of the payment as it stands."""
+    if filters.provider_id is None:
+        return [filters]
+    return [filters, replace(filters, provider_id=None, provider_transaction_id=filters.provider_id)]
 
 
-def _compiled(statement: Select[tuple[object, ...]]) -> tuple[str, list[object]]:
-    compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
-    return str(compiled), [compiled.params[name] for name in compiled.positiontup or ()]
+async def _page(connection: Connection, reach: Reach, filters: Filters, before: UUID | None, limit: int) -> Found:
+    search = search_statements.asked(reach, await _folded(connection, filters), before)
+    direct = search_statements.named(search, limit)
+    if direct is not None:
+        return Found(_rows(await _fetch(connection, direct)))
+    words = search_filters.words(search.filters)
+    if not words:
+        return await _walk(connection, search, limit)
+    rows = _rows(await _fetch(connection, search_statements.newest(search, limit)))
+    if len(rows) >= limit:
+        return Found(rows)
+    await connection.execute("SET LOCAL work_mem = '64MB'")  # else a large bitmap forgets which rows of a page it means
+    found = await _fetch(connection, search_statements.candidates(search, words, limit))
+    if not found or found[0]["candidates"] <= CANDIDATES_MAX:
+        return Found(_rows(found))
+    return await _by_spans(connection, search, words, limit)
+
+
+async def _walk(connection: Connection, search: Asked, limit: int) -> Found:
+    """One after the other: for what nearly every payment fits."""
+    rows = list[Transaction]()
+    for _ in range(ROUNDS):
+        rows += _rows(await _fetch(connection, search_statements.newest(search, limit - len(rows))))
+        if len(rows) >= limit:
+            return Found(rows)
+        last = await _fetch(connection, search_statements.bottom(search))
+        if not last:
+            return Found(rows)
+        search = search.between(search.begin, last[0]["id"])
+    return Found(rows, search.end)
+
+
+async def _by_spans(connection: Connection, search: Asked, words: Sequence[str], limit: int) -> Found:
+    """Too many have the words, and few of the newest: they lie together somewhere before."""
+    (ends,) = await _fetch(connection, search_statements.ends(search))
+    rows = list[Transaction]()
+    span, wide, last = ends["newest"].int >> _SPAN_BITS, 1, ends["oldest"].int >> _SPAN_BITS
+    for _ in range(ROUNDS):
+        lowest = max(span - wide + 1, last)
+        found = await _in_spans(connection, search, words, range(lowest, span + 1), limit - len(rows))
+        if found is None:
+            wide = max(wide // _WIDER**2, 1)
+            continue
+        rows += found.transactions
+        if len(rows) >= limit or found.until is not None or lowest == last:
+            return Found(rows, found.until)
+        span, wide = lowest - 1, wide * _WIDER
+    return Found(rows, min(_first(span + 1), search.end))
+
+
+async def _in_spans(
+    connection: Connection, search: Asked, words: Sequence[str], spans: range, limit: int
+) -> Found | None:
+    """None where they are too many for one look, and more spans than one."""
+    when = search_filters.any_of([search_filters.quoted(f"w{span:05x}") for span in spans])
+    found = await _fetch(connection, search_statements.candidates(search, [*words, when], limit))
+    if not found or found[0]["candidates"] <= CANDIDATES_MAX:
+        return Found(_rows(found))
+    if len(spans) > 1:
+        return None
+    within = search.between(max(_first(spans.start), search.begin), min(_first(spans.stop), search.end))
+    return await _walk(connection, within, limit)
+
+
+def _first(span: int) -> UUID:
+    return UUID(int=span << _SPAN_BITS)
+
+
+async def _folded(connection: Connection, filters: Filters) -> Filters:
+    """The name as the index has it: what is lower case in other alphabets, the database's locale decides."""
+    if filters.customer_name is None:
+        return filters
+    name = search_filters.searched_name(filters.customer_name)
+    if not name.isascii():
+        name = await connection.fetchval("SELECT searched_name($1)", filters.customer_name)
+    return replace(filters, customer_name=name)
+
+
+async def _fetch(connection: Connection, statement: Statement) -> list[Any]:
+    text, values = statement
+    return await connection.fetch(text, *values)
+
+
+def _rows(found: Sequence[Any]) -> list[Transaction]:
+    return [shapes.read(Transaction, row) for row in found]

@@ -17,7 +17,7 @@ from db import search_filters, search_statements, shapes
 from db.database import Connection
 from db.records import Scope, Transaction
 from db.search_filters import Filters
-from db.search_statements import CANDIDATES_MAX, Asked, Reach, Statement
+from db.search_statements import Asked, Reach, Statement
 
 __all__ = ["Filters", "Found", "Reach", "page", "transactions"]
 
@@ -71,20 +71,35 @@ def _ways(filters: Filters) -> list[Filters]:
 
 async def _page(connection: Connection, reach: Reach, filters: Filters, before: UUID | None, limit: int) -> Found:
     search = search_statements.asked(reach, await _folded(connection, filters), before)
-    direct = search_statements.named(search, limit)
+    direct = search_statements.with_ids(search, limit)
     if direct is not None:
         return Found(_rows(await _fetch(connection, direct)))
-    words = search_filters.words(search.filters)
-    if not words:
+    words, beginnings = search_filters.words(search.filters), search_filters.beginnings(search.filters)
+    referred = (filters.reference, filters.reference_prefix) != (None, None)
+    if not (words or beginnings or referred):
         return await _walk(connection, search, limit)
     rows = _rows(await _fetch(connection, search_statements.newest(search, limit)))
     if len(rows) >= limit:
         return Found(rows)
+    if referred:
+        few = await _few(connection, search_statements.with_reference(search, limit))
+        if few is not None:
+            return few
+    return await _by_words(connection, search, words, beginnings, limit)
+
+
+async def _by_words(
+    connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
+) -> Found:
+    """Whole words first, as those are cheap; then with beginnings; then span by span."""
     await connection.execute("SET LOCAL work_mem = '64MB'")  # else a large bitmap forgets which rows of a page it means
-    found = await _fetch(connection, search_statements.candidates(search, words, limit))
-    if not found or found[0]["candidates"] <= CANDIDATES_MAX:
-        return Found(_rows(found))
-    return await _by_spans(connection, search, words, limit)
+    for all_of in (words, [*words, *beginnings]) if beginnings and words else ([*words, *beginnings],):
+        if not all_of:
+            return await _walk(connection, search, limit)
+        few = await _few(connection, search_statements.with_words(search, all_of, limit))
+        if few is not None:
+            return few
+    return await _by_spans(connection, search, [*words, *beginnings], limit)
 
 
 async def _walk(connection: Connection, search: Asked, limit: int) -> Found:
@@ -124,11 +139,9 @@ async def _in_spans(
 ) -> Found | None:
     """None where they are too many for one look, and more spans than one."""
     when = search_filters.any_of([search_filters.quoted(f"w{span:05x}") for span in spans])
-    found = await _fetch(connection, search_statements.candidates(search, [*words, when], limit))
-    if not found or found[0]["candidates"] <= CANDIDATES_MAX:
-        return Found(_rows(found))
-    if len(spans) > 1:
-        return None
+    few = await _few(connection, search_statements.with_words(search, [*words, when], limit))
+    if few is not None or len(spans) > 1:
+        return few
     within = search.between(max(_first(spans.start), search.begin), min(_first(spans.stop), search.end))
     return await _walk(connection, within, limit)
 
@@ -152,5 +165,12 @@ async def _fetch(connection: Connection, statement: Statement) -> list[Any]:
     return await connection.fetch(text, *values)
 
 
+async def _few(connection: Connection, statement: Statement) -> Found | None:
+    """None where there are too many candidates to have looked at all."""
+    found = await _fetch(connection, statement)
+    return None if found[0]["too_many"] else Found(_rows(found))
+
+
 def _rows(found: Sequence[Any]) -> list[Transaction]:
-    return [shapes.read(Transaction, row) for row in found]
+    """A row without an id tells of candidates of which none fits."""
+    return [shapes.read(Transaction, row) for row in found if row["id"] is not None]

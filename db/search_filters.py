@@ -31,12 +31,11 @@ class Filters:
     capture: str | None = None
     reference: str | None = None
     reference_prefix: str | None = None
-    """Whatever the case of its letters."""
     customer_id: UUID | None = None
     customer_email: str | None = None
     customer_email_prefix: str | None = None
     customer_name: str | None = None
-    """Words, each the beginning of one of the name's; without accents if need be."""
+    """Words of it, of which the last may be a beginning; accents may be missing."""
     last4: str | None = None
     provider_transaction_id: str | None = None
     amount: Decimal | None = None
@@ -65,7 +64,7 @@ _CONDITIONS: Mapping[str, str] = {
     "payment_method": "payment_method = {}",
     "capture": "capture = {}::capture_mode",
     "reference": "reference = {}",
-    "reference_prefix": 'starts_with(lower(reference COLLATE "C"), {})',
+    "reference_prefix": "starts_with(reference, {})",
     "customer_id": "customer_id = {}",
     "customer_email": 'lower(customer_email COLLATE "C") = {}',
     "customer_email_prefix": 'starts_with(lower(customer_email COLLATE "C"), {})',
@@ -79,7 +78,7 @@ _CONDITIONS: Mapping[str, str] = {
     "needs_review": "needs_review = {}",
     "transaction_id": "id = {}",
 }
-_LOWERED = {"reference_prefix", "customer_email", "customer_email_prefix"}
+_LOWERED = {"customer_email", "customer_email_prefix"}
 
 
 def conditions(filters: Filters, bind: Bind) -> list[str]:
@@ -91,7 +90,10 @@ def conditions(filters: Filters, bind: Bind) -> list[str]:
     ]
     if filters.status:
         found.append(f"status = ANY ({bind(list(filters.status))}::transaction_status[])")
-    found += [f"strpos(' ' || searched_name(customer_name), {bind(' ' + word)}) > 0" for word in _name(filters)]
+    *whole, last = ["", *_name(filters)]
+    found += [f"strpos(' ' || searched_name(customer_name) || ' ', {bind(f' {word} ')}) > 0" for word in whole if word]
+    if last:
+        found.append(f"strpos(' ' || searched_name(customer_name), {bind(' ' + last)}) > 0")
     if filters.metadata:
         found.append(f"metadata @> {bind(dict(filters.metadata))}")
     return ["deleted_at IS NULL", *found]
@@ -112,8 +114,6 @@ _EXACT: Mapping[str, str] = {
     "last4": "l",
     "provider_transaction_id": "i",
 }
-_LOWER: Mapping[str, str] = {"reference": "r", "customer_email": "e"}
-_PREFIXES: Mapping[str, str] = {"reference_prefix": "r", "customer_email_prefix": "e"}
 _DIGITS_MAX = 15
 """Before the point of `numeric(19,4)`."""
 _PAIR_LENGTH = 187
@@ -122,30 +122,26 @@ _PAIR_LENGTH = 187
 
 def words(filters: Filters) -> list[str]:
     """What each row that fits must have, in PostgreSQL's notation of `tsquery`; empty where that says nothing."""
-    return [*_single(filters), *_prefixed(filters), *_of_amounts(filters)]
-
-
-def _single(filters: Filters) -> Iterator[str]:
-    for name, letter in _EXACT.items():
-        if (value := getattr(filters, name)) is not None:
-            yield quoted(f"{letter}{value}")
-    for name, letter in _LOWER.items():
-        if (value := getattr(filters, name)) is not None:
-            yield quoted(letter + lowered(value))
+    found = [
+        quoted(f"{letter}{value}") for name, letter in _EXACT.items() if (value := getattr(filters, name)) is not None
+    ]
+    if filters.customer_email is not None:
+        found.append(quoted("e" + lowered(filters.customer_email)))
     if filters.status:
-        yield any_of([quoted(f"s{status}") for status in filters.status])
+        found.append(any_of([quoted(f"s{status}") for status in filters.status]))
     if filters.needs_review is not None:
-        yield quoted("v") if filters.needs_review else "!" + quoted("v")
-    for key, value in filters.metadata.items():
-        yield quoted(f"m{key}={value}"[:_PAIR_LENGTH])
+        found.append(quoted("v") if filters.needs_review else "!" + quoted("v"))
+    found += [quoted("n" + word) for word in _name(filters)[:-1]]
+    found += [quoted(f"m{key}={value}"[:_PAIR_LENGTH]) for key, value in filters.metadata.items()]
+    return [*found, *_of_amounts(filters)]
 
 
-def _prefixed(filters: Filters) -> Iterator[str]:
-    for name, letter in _PREFIXES.items():
-        if (value := getattr(filters, name)) is not None:
-            yield quoted(letter + lowered(value)) + ":*"
-    for word in _name(filters):
-        yield quoted("n" + word) + ":*"
+def beginnings(filters: Filters) -> list[str]:
+    """The same of words of which only the beginning is known: dearer, as all that begin so are read."""
+    found = [quoted("n" + word) + ":*" for word in _name(filters)[-1:]]
+    if filters.customer_email_prefix is not None:
+        found.append(quoted("e" + lowered(filters.customer_email_prefix)) + ":*")
+    return found
 
 
 def _of_amounts(filters: Filters) -> Iterator[str]:
@@ -205,7 +201,7 @@ def _name(filters: Filters) -> list[str]:
 
 def whose(partner_id: UUID, livemode: bool) -> str:  # noqa: FBT001 - a scope in two words
     """What stands for them in the index."""
-    return f"{str(partner_id)[-12:]}{mode(livemode)}"
+    return f"{str(partner_id)[-8:]}{mode(livemode)}"
 
 
 def mode(livemode: bool) -> str:  # noqa: FBT001 - named by its function

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,15 +11,26 @@ from uuid import UUID
 
 from db import ids, search_filters, shapes
 from db.records import Transaction
-from db.search_filters import Filters
+from db.search_filters import WHOSE, Filters
 
 WALK = 2_000
-"""So many of the newest are looked at before the index of words is asked: a few milliseconds."""
+"""So many of the newest are looked at before any index of what was asked: a few milliseconds."""
 CANDIDATES_MAX = 5_000
-"""More than this at once are too many to put in order."""
+"""Of more than this the newest are not picked by reading all."""
+ENTRIES_MAX = 100_000
+"""The same where an index alone is read, and no row."""
 _SKEW = timedelta(minutes=1)
 """Between the moment in an id and `created_at`: milliseconds, so this is generous."""
-_COLUMNS = ", ".join(f"t.{name.strip()}" for name in shapes.columns(Transaction).split(","))
+_COLUMNS = ", ".join(f"t.{name}" for name in shapes.columns(Transaction).split(", "))
+_SEARCHED = (
+    "partner_id, id, livemode, status, amount, currency, capture, payment_method, card_last4, provider,"
+    " provider_transaction_id, needs_review, customer_id, customer_email, customer_name, reference, metadata,"
+    " created_at, deleted_at"
+)
+
+Statement: TypeAlias = tuple[str, list[object]]
+"""Its text and its values."""
+_LAST = UUID(int=(1 << 128) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +52,6 @@ class Asked:
 
     def between(self, begin: UUID, end: UUID) -> Asked:
         return Asked(self.reach, self.filters, begin, end)
-
-
-Statement: TypeAlias = tuple[str, list[object]]
-"""Its text and its values."""
-_LAST = UUID(int=(1 << 128) - 1)
 
 
 def asked(reach: Reach, filters: Filters, before: UUID | None) -> Asked:
@@ -72,12 +79,13 @@ class _Draft:
     def view(self) -> str:
         return "searchable_transactions" if self.asked.reach.partner_id else "searchable_across"
 
-    def within(self) -> str:
-        """Whose, which mode and between which ids: as the indexes of lists are."""
+    def whose(self) -> str:
         reach = self.asked.reach
-        own = "" if reach.partner_id is None else f"partner_id = {self.bind(reach.partner_id)} AND "
         mode = f"livemode = {self.bind(reach.livemode)}"
-        return f"{own}{mode} AND id >= {self.bind(self.asked.begin)} AND id < {self.bind(self.asked.end)}"
+        return mode if reach.partner_id is None else f"partner_id = {self.bind(reach.partner_id)} AND {mode}"
+
+    def when(self) -> str:
+        return f"id >= {self.bind(self.asked.begin)} AND id < {self.bind(self.asked.end)}"
 
     def fits(self) -> str:
         return " AND ".join(search_filters.conditions(self.asked.filters, self.bind))
@@ -85,46 +93,99 @@ class _Draft:
     def rows(self, found: str, limit: int) -> str:
         """The newest of `found`, read under the policies of whoever asks: a view proposes, no more."""
         return (
-            f"WITH found AS MATERIALIZED ({found}) SELECT (SELECT count(*) FROM found) AS candidates, {_COLUMNS}"
-            f" FROM (SELECT * FROM found ORDER BY id DESC LIMIT {self.bind(limit)}) AS newest"
-            " JOIN transactions t USING (partner_id, id) ORDER BY id DESC"
+            f"(SELECT {_COLUMNS} FROM (SELECT partner_id, id FROM {found} ORDER BY id DESC LIMIT {self.bind(limit)})"
+            " AS newest JOIN transactions t USING (partner_id, id)) AS t"
         )
+
+    def statement(self, found: str, limit: int) -> Statement:
+        return f"SELECT * FROM {self.rows(f'({found}) AS found', limit)} ORDER BY id DESC", self.values
+
+    def of_candidates(self, source: str, columns: str, fits: str, limit: int, most: int) -> Statement:
+        """Those of at most `most` rows of `source` that fit, beside whether there are more; one row at least."""
+        looked = f"SELECT {columns} FROM {source} LIMIT {most + 1}"
+        counted = f"SELECT count(*) > {most} AS too_many FROM looked"
+        text = (
+            f"WITH looked AS MATERIALIZED ({looked}), found AS MATERIALIZED (SELECT * FROM looked WHERE {fits})"
+            f" SELECT * FROM ({counted}) AS counted LEFT JOIN {self.rows('found', limit)} ON true ORDER BY id DESC"
+        )
+        return text, self.values
+
+
+# ── One after the other ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def newest(search: Asked, limit: int) -> Statement:
     """Those that fit among the `WALK` newest."""
-    statement = _Draft(search)
-    walked = f"SELECT * FROM {statement.view} WHERE {statement.within()} ORDER BY id DESC LIMIT {WALK}"
-    found = (
-        f"SELECT partner_id, id FROM ({walked}) AS walked WHERE {statement.fits()}"
-        f" ORDER BY id DESC LIMIT {statement.bind(limit)}"
-    )
-    return statement.rows(found, limit), statement.values
+    draft = _Draft(search)
+    where = f"{draft.whose()} AND {draft.when()}"
+    walked = f"SELECT * FROM {draft.view} WHERE {where} ORDER BY id DESC LIMIT {WALK}"
+    return draft.statement(f"SELECT partner_id, id FROM ({walked}) AS walked WHERE {draft.fits()}", limit)
 
 
-def candidates(search: Asked, words: Sequence[str], limit: int) -> Statement:
-    """Those of all that have the words; more than `CANDIDATES_MAX` of them tell nothing."""
-    statement = _Draft(search)
+def bottom(search: Asked) -> Statement:
+    """The last id that `newest` looks at; none where it comes to the end."""
+    draft = _Draft(search)
+    where = f"{draft.whose()} AND {draft.when()}"
+    return f"SELECT id FROM {draft.view} WHERE {where} ORDER BY id DESC OFFSET {WALK - 1} LIMIT 1", draft.values
+
+
+def ends(search: Asked) -> Statement:
+    """The oldest id and the newest that a search can find."""
+    draft = _Draft(search)
+    where = f"{draft.whose()} AND {draft.when()}"
+    one = f"(SELECT id FROM {draft.view} WHERE {where} ORDER BY id {{}} LIMIT 1)"
+    return f"SELECT {one.format('ASC')} AS oldest, {one.format('DESC')} AS newest", draft.values
+
+
+# ── By words, by references ─────────────────────────────────────────────────────────────────────────────────────
+# OFFSET 0: beside the condition that an index is meant for, the planner sees nothing that another index would serve.
+
+
+def with_words(search: Asked, words: Sequence[str], limit: int) -> Statement:
+    """Of `CANDIDATES_MAX` that have all of these words."""
+    draft, partner_id = _Draft(search), search.reach.partner_id
     query = " & ".join(words)
-    if search.reach.partner_id is not None:
-        query = query.replace(
-            search_filters.WHOSE, search_filters.whose(search.reach.partner_id, search.reach.livemode)
-        )
-        worded = _worded(statement, f"{statement.bind(query)}::text::tsquery")
+    if partner_id is None:
+        mode = draft.bind(search_filters.mode(search.reach.livemode))
+        each = f"replace({draft.bind(query)}::text, {draft.bind(WHOSE)}::text, right(p.id::text, 8) || {mode}::text)"
+        worded = f"SELECT one.* FROM partners p CROSS JOIN LATERAL ({_having(draft, each)}) AS one"
     else:
-        mark, mode = statement.bind(search_filters.WHOSE), statement.bind(search_filters.mode(search.reach.livemode))
-        each = f"replace({statement.bind(query)}::text, {mark}, right(p.id::text, 12) || {mode})::tsquery"
-        worded = f"SELECT one.* FROM partners p CROSS JOIN LATERAL ({_worded(statement, each)}) AS one"
-    found = (
-        f"SELECT partner_id, id FROM ({worded}) AS worded WHERE {statement.within()}"
-        f" AND {statement.fits()} LIMIT {CANDIDATES_MAX + 1}"
+        query = query.replace(WHOSE, search_filters.whose(partner_id, search.reach.livemode))
+        worded = _having(draft, f"{draft.bind(query)}::text")
+    source = f"({worded}) AS worded WHERE {draft.whose()} AND {draft.when()}"
+    return draft.of_candidates(source, _SEARCHED, draft.fits(), limit, CANDIDATES_MAX)
+
+
+def _having(draft: _Draft, query: str) -> str:
+    return f"SELECT * FROM {draft.view} WHERE words @@ {query}::tsquery OFFSET 0"
+
+
+def with_reference(search: Asked, limit: int) -> Statement:
+    """Of `CANDIDATES_MAX` whose reference begins so, or is so; of more where no row must be read to tell."""
+    draft, filters = _Draft(search), search.filters
+    exact, begin = filters.reference, filters.reference_prefix or ""
+    is_so = f'reference COLLATE "C" = {draft.bind(exact)}' if exact is not None else _begins(draft, begin)
+    partner = (
+        "partner_id = p.id"
+        if search.reach.partner_id is None
+        else f"partner_id = {draft.bind(search.reach.partner_id)}"
     )
-    return statement.rows(found, limit), statement.values
+    one = (
+        f"SELECT {_SEARCHED} FROM {draft.view} WHERE {partner} AND livemode = {draft.bind(search.reach.livemode)}"
+        f" AND {is_so} OFFSET 0"
+    )
+    if search.reach.partner_id is None:
+        one = f"SELECT one.* FROM partners p CROSS JOIN LATERAL ({one}) AS one"
+    source = f"({one}) AS referred WHERE {draft.when()}"
+    if filters == Filters(reference=exact, reference_prefix=filters.reference_prefix):
+        return draft.of_candidates(source, "partner_id, id", "true", limit, ENTRIES_MAX)
+    return draft.of_candidates(source, _SEARCHED, draft.fits(), limit, CANDIDATES_MAX)
 
 
-def _worded(statement: _Draft, query: str) -> str:
-    """Nothing else that has an index may be seen beside the words, or the planner might prefer that one."""
-    return f"SELECT * FROM {statement.view} WHERE words @@ {query} OFFSET 0"
+def _begins(draft: _Draft, begin: str) -> str:
+    """In the order of bytes, in which UTF-8 stands as its characters do."""
+    reference = 'reference COLLATE "C"'
+    return f"{reference} >= {draft.bind(begin)} AND {reference} < {draft.bind(begin + chr(sys.maxunicode))}"
 
 
 # ── By an id ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -139,59 +200,41 @@ _TABLES = {
 }
 
 
-def named(search: Asked, limit: int) -> Statement | None:
+def with_ids(search: Asked, limit: int) -> Statement | None:
     """Those that the ids lead to; None where none was asked for."""
-    statement = _Draft(search)
+    draft = _Draft(search)
     sources = [
-        _of_id(statement, table, column, value)
+        _of_id(draft, table, column, value)
         for name, (table, column) in _TABLES.items()
         if (value := getattr(search.filters, name)) is not None
     ]
     if search.filters.provider_id is not None:
-        sources.append(_of_provider(statement, search.filters.provider_id))
+        sources.append(_of_provider(draft, search.filters.provider_id))
     if not sources:
         return None
-    found = (
-        f"SELECT partner_id, id FROM ({' INTERSECT '.join(f'({one})' for one in sources)}) AS named (partner_id, id)"
-        f" JOIN {statement.view} USING (partner_id, id) WHERE {statement.within()} AND {statement.fits()}"
-    )
-    return statement.rows(found, limit), statement.values
+    named = " INTERSECT ".join(f"({source})" for source in sources)
+    where = f"{draft.whose()} AND {draft.when()} AND {draft.fits()}"
+    found = f"SELECT partner_id, id FROM ({named}) AS named (partner_id, id) JOIN {draft.view} USING (partner_id, id)"
+    return draft.statement(f"{found} WHERE {where}", limit)
 
 
-def _of_id(statement: _Draft, table: str, column: str, value: UUID) -> str:
+def _of_id(draft: _Draft, table: str, column: str, value: UUID) -> str:
     """Every key begins with the partner: without one, each partner is tried."""
-    partner = statement.asked.reach.partner_id
+    partner = draft.asked.reach.partner_id
     if partner is not None:
-        own = f"partner_id = {statement.bind(partner)} AND id = {statement.bind(value)}"
-        return f"SELECT partner_id, {column} AS transaction_id FROM {table} WHERE {own}"
+        own = f"partner_id = {draft.bind(partner)} AND id = {draft.bind(value)}"
+        return f"SELECT partner_id, {column} FROM {table} WHERE {own}"
     return (
-        f"SELECT one.* FROM partners p CROSS JOIN LATERAL (SELECT partner_id, {column} AS transaction_id FROM {table}"
-        f" WHERE partner_id = p.id AND id = {statement.bind(value)} LIMIT 1) AS one"
+        f"SELECT one.* FROM partners p CROSS JOIN LATERAL (SELECT partner_id, {column} FROM {table}"
+        f" WHERE partner_id = p.id AND id = {draft.bind(value)} LIMIT 1) AS one"
     )
 
 
-def _of_provider(statement: _Draft, value: str) -> str:
-    """Ids of PSPs are kept by account."""
+def _of_provider(draft: _Draft, value: str) -> str:
+    """Ids of PSPs are kept by account, those of disputes by partner."""
     return (
         "SELECT some.* FROM provider_accounts a CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM attempts"
-        f" WHERE account_id = a.id AND provider_id = {statement.bind(value)} LIMIT {CANDIDATES_MAX}) AS some"
-        f" UNION SELECT partner_id, transaction_id FROM disputes WHERE provider_dispute_id = {statement.bind(value)}"
+        f" WHERE account_id = a.id AND provider_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS some"
+        " UNION SELECT some.* FROM partners p CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM disputes"
+        f" WHERE partner_id = p.id AND provider_dispute_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS some"
     )
-
-
-# ── Where a search stands ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def bottom(search: Asked) -> Statement:
-    """The last id that `newest` looks at; none where it comes to the end."""
-    statement = _Draft(search)
-    where = f"{statement.within()}"
-    return f"SELECT id FROM {statement.view} WHERE {where} ORDER BY id DESC OFFSET {WALK - 1} LIMIT 1", statement.values
-
-
-def ends(search: Asked) -> Statement:
-    """The oldest id and the newest that a search can find."""
-    statement = _Draft(search)
-    where = f"{statement.within()}"
-    one = f"(SELECT id FROM {statement.view} WHERE {where} ORDER BY id {{}} LIMIT 1)"
-    return f"SELECT {one.format('ASC')} AS oldest, {one.format('DESC')} AS newest", statement.values

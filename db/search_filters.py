@@ -116,6 +116,8 @@ _EXACT: Mapping[str, str] = {
 }
 _DIGITS_MAX = 15
 """Before the point of `numeric(19,4)`."""
+_HEADS_MAX = 20
+"""More are dearer to look up than the candidates that they rule out."""
 _PAIR_LENGTH = 187
 """Longer pairs of metadata are known by their beginnings."""
 
@@ -163,8 +165,8 @@ def _heads(low: Decimal, high: Decimal | None) -> list[str]:
         if least <= first and last <= most:
             found.append(letter)
         else:
-            begin, end = max(least, first) // unit, min(most, last) // unit
-            found += [f"{letter}{head}" for head in range(begin, end + 1)]
+            heads = range(max(least, first) // unit, min(most, last) // unit + 1)
+            found += [letter] if len(heads) > _HEADS_MAX else [f"{letter}{head}" for head in heads]
     return found
 
 

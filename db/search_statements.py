@@ -161,31 +161,40 @@ def _having(draft: _Draft, query: str) -> str:
 
 
 def with_reference(search: Asked, limit: int) -> Statement:
-    """Of `CANDIDATES_MAX` whose reference begins so, or is so; of more where no row must be read to tell."""
+    """Of `CANDIDATES_MAX` whose reference is so or begins so; of `ENTRIES_MAX` where no row must be read to tell."""
     draft, filters = _Draft(search), search.filters
-    exact, begin = filters.reference, filters.reference_prefix or ""
-    is_so = f'reference COLLATE "C" = {draft.bind(exact)}' if exact is not None else _begins(draft, begin)
-    partner = (
-        "partner_id = p.id"
-        if search.reach.partner_id is None
-        else f"partner_id = {draft.bind(search.reach.partner_id)}"
-    )
-    one = (
-        f"SELECT {_SEARCHED} FROM {draft.view} WHERE {partner} AND livemode = {draft.bind(search.reach.livemode)}"
-        f" AND {is_so} OFFSET 0"
-    )
-    if search.reach.partner_id is None:
-        one = f"SELECT one.* FROM partners p CROSS JOIN LATERAL ({one}) AS one"
-    source = f"({one}) AS referred WHERE {draft.when()}"
-    if filters == Filters(reference=exact, reference_prefix=filters.reference_prefix):
+    source = f"{_referred(draft)} WHERE {draft.when()}"
+    if filters == Filters(reference=filters.reference, reference_prefix=filters.reference_prefix):
         return draft.of_candidates(source, "partner_id, id", "true", limit, ENTRIES_MAX)
     return draft.of_candidates(source, _SEARCHED, draft.fits(), limit, CANDIDATES_MAX)
 
 
+def reference_ends(search: Asked) -> Statement:
+    """The oldest and the newest id with such a reference, if there are not too many."""
+    draft = _Draft(search)
+    entries = f"SELECT id FROM {_referred(draft)} WHERE {draft.when()} LIMIT {ENTRIES_MAX + 1}"
+    return (
+        "SELECT ids[1] AS oldest, ids[array_length(ids, 1)] AS newest, cardinality(ids) > "
+        f"{ENTRIES_MAX} AS too_many FROM (SELECT array_agg(id ORDER BY id) AS ids FROM ({entries}) AS entries) AS ends"
+    ), draft.values
+
+
+_REFERENCE = 'reference COLLATE "C"'
+
+
+def _referred(draft: _Draft) -> str:
+    filters, reach = draft.asked.filters, draft.asked.reach
+    exact = filters.reference
+    so = _begins(draft, filters.reference_prefix or "") if exact is None else f"{_REFERENCE} = {draft.bind(exact)}"
+    whose = "partner_id = p.id" if reach.partner_id is None else f"partner_id = {draft.bind(reach.partner_id)}"
+    where = f"{whose} AND livemode = {draft.bind(reach.livemode)} AND {so}"
+    one = f"(SELECT {_SEARCHED} FROM {draft.view} WHERE {where} OFFSET 0) AS one"
+    return one if reach.partner_id is not None else f"(SELECT one.* FROM partners p CROSS JOIN LATERAL {one}) AS one"
+
+
 def _begins(draft: _Draft, begin: str) -> str:
     """In the order of bytes, in which UTF-8 stands as its characters do."""
-    reference = 'reference COLLATE "C"'
-    return f"{reference} >= {draft.bind(begin)} AND {reference} < {draft.bind(begin + chr(sys.maxunicode))}"
+    return f"{_REFERENCE} >= {draft.bind(begin)} AND {_REFERENCE} < {draft.bind(begin + chr(sys.maxunicode))}"
 
 
 # ── By an id ────────────────────────────────────────────────────────────────────────────────────────────────────

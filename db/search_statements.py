@@ -242,8 +242,8 @@ def _of_id(draft: _Draft, table: str, column: str, value: UUID) -> str:
 def _of_provider(draft: _Draft, value: str) -> str:
     """Ids of PSPs are kept by account, those of disputes by partner."""
     return (
-        "SELECT some.* FROM provider_accounts a CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM attempts"
-        f" WHERE account_id = a.id AND provider_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS some"
-        " UNION SELECT some.* FROM partners p CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM disputes"
-        f" WHERE partner_id = p.id AND provider_dispute_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS some"
+        "SELECT tried.* FROM provider_accounts a CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM attempts"
+        f" WHERE account_id = a.id AND provider_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS tried"
+        " UNION SELECT disputed.* FROM partners p CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM disputes"
+        f" WHERE partner_id = p.id AND provider_dispute_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS disputed"
     )

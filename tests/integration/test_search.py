@@ -1,0 +1,423 @@
+"""Promise: a search finds exactly what was asked, from an index, whoever asks, and nothing of another partner's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db import embedded, ids, search
+from db.records import Scope, Transaction
+from db.search import Filters, Reach
+from db.search_filters import ACCENTED, searched_name
+from tests.benchmarks import history
+from tests.conftest import cloned
+
+ROWS = 30_000
+LIMIT = 21
+BIG = ("transactions", "refunds", "attempts", "events", "webhook_deliveries")
+
+
+class Explaining:
+    """A connection that tells of every statement how PostgreSQL went about it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.scanned = list[str]()
+        self.buffers = 0
+
+    async def execute(self, text: str) -> None:
+        await self._connection.execute(text)
+
+    async def fetchval(self, text: str, *values: object) -> Any:
+        return await self._connection.fetchval(text, *values)
+
+    async def fetch(self, text: str, *values: object) -> Any:
+        told = await self._connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {text}", *values)
+        plan = (json.loads(told) if isinstance(told, str) else told)[0]["Plan"]
+        self.buffers += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+        self.scanned += [node["Relation Name"] for node in _nodes(plan) if node["Node Type"] == "Seq Scan"]
+        return await self._connection.fetch(text, *values)
+
+
+def _nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(inner for child in plan.get("Plans", []) for inner in _nodes(child))]
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A database with history, and a connection as each of the roles that search."""
+
+    owner: Any
+    app: Any
+    console: Any
+    largest: UUID
+    second: UUID
+    rows: Sequence[Transaction]
+    """The largest's in live mode, the newest first."""
+
+    @property
+    def reach(self) -> Reach:
+        return Reach(self.largest, livemode=True)
+
+
+@pytest.fixture(scope="module")
+async def desk(postgres: embedded.Server, template: str) -> AsyncIterator[Desk]:
+    async with cloned(postgres, template) as url:
+        owner = await asyncpg.connect(url)
+        made = await history.remember(owner, ROWS, partners=30)
+        await owner.execute(_CONSOLE_READS)
+        largest, second = made.partners[:2]
+        app = await _as(url, "paygate_app", {"app.current_partner_id": str(largest)})
+        console = await _as(url, "paygate_console", {"app.across_partners": "on"})
+        async with app.transaction():
+            rows = await search.transactions(app, Scope(largest, livemode=True), Filters(), before=None, limit=ROWS)
+        yield Desk(owner, app, console, largest, second, rows)
+        for connection in (owner, app, console):
+            await connection.close()
+
+
+# What the console's own migration grants.
+_CONSOLE_READS = """
+DO $$ BEGIN
+    IF NOT has_table_privilege('paygate_console', 'transactions', 'SELECT') THEN
+        CREATE POLICY console ON partners FOR SELECT TO paygate_console USING (true);
+        CREATE POLICY console ON provider_accounts FOR SELECT TO paygate_console USING (true);
+        CREATE POLICY console ON transactions FOR SELECT TO paygate_console USING (across_partners());
+        CREATE POLICY console ON attempts FOR SELECT TO paygate_console USING (across_partners());
+        CREATE POLICY console ON refunds FOR SELECT TO paygate_console USING (across_partners());
+        CREATE POLICY console ON events FOR SELECT TO paygate_console USING (across_partners());
+        CREATE POLICY console ON webhook_deliveries FOR SELECT TO paygate_console USING (across_partners());
+        CREATE POLICY console ON disputes FOR SELECT TO paygate_console USING (across_partners());
+        GRANT SELECT ON partners, provider_accounts, transactions, attempts, refunds, events, webhook_deliveries,
+            disputes TO paygate_console;
+    END IF;
+END $$
+"""
+
+
+async def _as(url: str, role: str, settings: dict[str, str]) -> Any:
+    connection = await asyncpg.connect(url, server_settings={"role": role, "jit": "off", "timezone": "UTC", **settings})
+    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+    return connection
+
+
+async def found(
+    connection: Any, reach: Reach, *readings: Filters, before: UUID | None = None, limit: int = LIMIT
+) -> list[Transaction]:
+    async with connection.transaction():
+        page = await search.page(connection, reach, readings, before=before, limit=limit)
+    assert page.until is None
+    return list(page.transactions)
+
+
+# ── Plans ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def questions(row: Transaction) -> dict[str, Filters]:
+    """Every filter alone, and combinations that tempt a planner: absent, common, both common and never together."""
+    day = {
+        "created_after": row.created_at - timedelta(hours=12),
+        "created_before": row.created_at + timedelta(hours=12),
+    }
+    old = {"created_before": row.created_at - timedelta(days=600)}
+    assert row.customer_email is not None
+    assert row.reference is not None
+    return {
+        "nothing": Filters(),
+        "status common": Filters(status=("completed",)),
+        "status rare": Filters(status=("processing", "pending")),
+        "currency": Filters(currency="CHF"),
+        "currency absent": Filters(currency="JPY"),
+        "provider rare": Filters(provider="manual"),
+        "payment method": Filters(payment_method="e_wallet"),
+        "payment method absent": Filters(payment_method="crypto"),
+        "capture": Filters(capture="manual"),
+        "reference": Filters(reference=row.reference),
+        "reference absent": Filters(reference="nothing"),
+        "reference prefix": Filters(reference_prefix=row.reference[:10]),
+        "reference prefix and status": Filters(reference_prefix=row.reference[:10], status=("failed",)),
+        "customer": Filters(customer_id=ids.new()),
+        "email": Filters(customer_email=row.customer_email),
+        "email common": Filters(customer_email="guest@shop.example"),
+        "email prefix": Filters(customer_email_prefix=row.customer_email[:12]),
+        "email prefix common": Filters(customer_email_prefix="a"),
+        "name": Filters(customer_name="anna smi"),
+        "name absent": Filters(customer_name="zzz"),
+        "last4": Filters(last4=row.card_last4 or "0001"),
+        "last4 absent": Filters(last4="none"),
+        "psp id": Filters(provider_transaction_id="pi_none"),
+        "any psp id": Filters(provider_id=row.provider_transaction_id or "pi_none"),
+        "amount": Filters(amount=row.amount),
+        "amount common": Filters(amount=Decimal("9.99")),
+        "amount range": Filters(amount_gte=Decimal("49.50"), amount_lte=Decimal("50.50")),
+        "amount open": Filters(amount_gte=Decimal(5000)),
+        "amount on a day": Filters(amount=row.amount, **day),
+        "metadata": Filters(metadata={"order_id": row.metadata.get("order_id", "1")}),
+        "metadata common": Filters(metadata={"channel": "web"}),
+        "review": Filters(needs_review=True),
+        "no review": Filters(needs_review=False),
+        "never together": Filters(status=("failed",), provider="manual"),
+        "never together, three": Filters(status=("failed",), provider="manual", amount=Decimal("9.99")),
+        "long ago": Filters(status=("failed",), **old),
+        "long ago and rare": Filters(provider="paypal", currency="CHF", status=("refunded",), **old),
+        "payment": Filters(transaction_id=row.id),
+        "refund": Filters(refund_id=ids.new()),
+        "attempt": Filters(attempt_id=ids.new()),
+        "event": Filters(event_id=ids.new()),
+        "delivery": Filters(delivery_id=ids.new()),
+        "dispute": Filters(dispute_id=ids.new()),
+    }
+
+
+async def test_no_search_reads_a_big_table_from_end_to_end(desk: Desk) -> None:
+    row = next(one for one in desk.rows[2_500:] if one.customer_email and one.metadata and one.card_last4)
+    for name, filters in questions(row).items():
+        for connection, reach in ((desk.app, desk.reach), (desk.console, Reach(None, livemode=True))):
+            for before in (None, desk.rows[-300].id):
+                explaining: Any = Explaining(connection)
+                async with connection.transaction():
+                    await search.page(explaining, reach, [filters], before=before, limit=LIMIT)
+                scanned = [table for table in explaining.scanned if table.startswith(BIG)]
+                assert not scanned, (name, reach, before)
+
+
+async def test_a_page_costs_the_same_however_deep_it_lies(desk: Desk) -> None:
+    for filters in (Filters(), Filters(status=("completed",)), Filters(currency="EUR", payment_method="card")):
+        costs = []
+        for before in (None, desk.rows[len(desk.rows) // 2].id, desk.rows[-3_000].id):
+            explaining: Any = Explaining(desk.app)
+            async with desk.app.transaction():
+                await search.page(explaining, desk.reach, [filters], before=before, limit=LIMIT)
+            costs.append(explaining.buffers)
+        assert max(costs) <= 2 * min(costs), (filters, costs)
+
+
+# ── Answers ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fits(row: Transaction, filters: Filters) -> bool:
+    """The same, said naively."""
+    words = searched_name(filters.customer_name or "").split()
+    name = searched_name(row.customer_name or "").split()
+    email, reference = (row.customer_email or "").lower(), row.reference or ""
+    return all(
+        (
+            not filters.status or row.status.value in filters.status,
+            *(getattr(filters, asked) in (None, getattr(row, column)) for asked, column in _SAME.items()),
+            filters.customer_email is None or email == filters.customer_email.lower(),
+            filters.customer_email_prefix is None or email.startswith(filters.customer_email_prefix.lower()),
+            filters.reference_prefix is None or reference.startswith(filters.reference_prefix),
+            all(word in name for word in words[:-1]),
+            not words or any(one.startswith(words[-1]) for one in name),
+            filters.amount_gte is None or row.amount >= filters.amount_gte,
+            filters.amount_lte is None or row.amount <= filters.amount_lte,
+            filters.created_after is None or row.created_at > filters.created_after,
+            filters.created_before is None or row.created_at < filters.created_before,
+            filters.metadata.items() <= row.metadata.items(),
+        )
+    )
+
+
+_SAME = {name: name for name in ("currency", "provider", "payment_method", "capture", "reference", "customer_id")} | {
+    "last4": "card_last4",
+    "provider_transaction_id": "provider_transaction_id",
+    "amount": "amount",
+    "needs_review": "needs_review",
+    "transaction_id": "id",
+}
+
+
+@st.composite
+def some_filters(draw: st.DrawFn, row: Transaction) -> Filters:
+    """Up to four, each of them true of one payment or of none."""
+    email, name = row.customer_email or "x@y.example", row.customer_name or "Nobody"
+    possible: dict[str, st.SearchStrategy[Any]] = {
+        "status": st.sampled_from([(row.status.value,), ("failed", "refunded"), ("processing",)]),
+        "currency": st.sampled_from([row.currency, "CHF", "JPY"]),
+        "provider": st.sampled_from([row.provider, "manual"]),
+        "payment_method": st.sampled_from([row.payment_method, "crypto"]),
+        "capture": st.sampled_from(["automatic", "manual"]),
+        "reference": st.just(row.reference),
+        "reference_prefix": st.integers(0, 12).map(lambda length: (row.reference or "")[:length]),
+        "customer_email": st.sampled_from([email.upper(), "guest@shop.example"]),
+        "customer_email_prefix": st.integers(1, 9).map(lambda length: email[:length].title()),
+        "customer_name": st.sampled_from([name, name[:2], "van der", "anna smi", "muller", "INES"]),
+        "last4": st.sampled_from([row.card_last4 or "0000", "4242"]),
+        "provider_transaction_id": st.just(row.provider_transaction_id or "none"),
+        "amount": st.sampled_from([row.amount, Decimal("9.99"), Decimal("9.990")]),
+        "amount_gte": st.sampled_from([Decimal(0), row.amount, Decimal("99.99"), Decimal(1000)]),
+        "amount_lte": st.sampled_from([row.amount, Decimal("0.5"), Decimal(100), Decimal("1234.5678")]),
+        "created_after": st.sampled_from([row.created_at, row.created_at - timedelta(days=30)]),
+        "created_before": st.sampled_from([row.created_at, row.created_at + timedelta(days=3)]),
+        "metadata": st.sampled_from([row.metadata, {"channel": "app"}, {"it's": "a\\b"}]),
+        "needs_review": st.booleans(),
+    }
+    names = draw(st.lists(st.sampled_from(sorted(possible)), min_size=1, max_size=4, unique=True))
+    return Filters(**{name: draw(possible[name]) for name in names})
+
+
+async def test_what_is_found_is_what_fits(desk: Desk) -> None:
+    cases = list[tuple[Filters, UUID | None]]()
+
+    @settings(max_examples=100, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.data())
+    def collect(data: st.DataObject) -> None:
+        row = desk.rows[data.draw(st.integers(0, len(desk.rows) - 1))]
+        before = data.draw(st.sampled_from([None, row.id, desk.rows[-2_000].id]))
+        cases.append((data.draw(some_filters(row)), before))
+
+    collect()
+    for filters, before in cases:
+        expected = [row for row in desk.rows if (before is None or row.id < before) and fits(row, filters)][:LIMIT]
+        assert await found(desk.app, desk.reach, filters, before=before) == expected, (filters, before)
+
+
+async def test_a_narrow_search_for_what_is_common_is_right_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers where a few rows are already many: span by span, and walked."""
+    monkeypatch.setattr(search.search_statements, "WALK", 30)
+    monkeypatch.setattr(search.search_statements, "CANDIDATES_MAX", 40)
+    monkeypatch.setattr(search.search_statements, "ENTRIES_MAX", 60)
+    monkeypatch.setattr(search, "ROUNDS", 2)
+    row = desk.rows[5_000]
+    assert row.reference is not None
+    for filters in (
+        Filters(status=("failed",)),
+        Filters(status=("failed",), created_before=row.created_at),
+        Filters(currency="CHF", payment_method="e_wallet"),
+        Filters(customer_name="smi", currency="USD"),
+        Filters(reference_prefix=row.reference[:10]),
+        Filters(reference_prefix=row.reference[:10], status=("failed",)),
+        Filters(amount_gte=Decimal(500), capture="manual"),
+    ):
+        expected = [one for one in desk.rows if fits(one, filters)][:LIMIT]
+        assert await all_of(desk, filters) == expected, filters
+
+
+async def all_of(desk: Desk, filters: Filters) -> list[Transaction]:
+    """A page, however often the search stops early and goes on."""
+    rows, before = list[Transaction](), None
+    while len(rows) < LIMIT:
+        async with desk.app.transaction():
+            page = await search.page(desk.app, desk.reach, [filters], before=before, limit=LIMIT - len(rows))
+        rows += page.transactions
+        if page.until is None:
+            break
+        assert before is None or page.until < before
+        before = page.until
+    return rows
+
+
+async def test_readings_are_alternatives(desk: Desk) -> None:
+    one, other = (
+        Filters(amount=Decimal("9.99"), currency="CHF"),
+        Filters(status=("refunded",), payment_method="e_wallet"),
+    )
+    expected = [row for row in desk.rows if fits(row, one) or fits(row, other)][:LIMIT]
+    assert await found(desk.app, desk.reach, one, other) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "name"),
+    [
+        ("refunds", "refund_id"),
+        ("attempts", "attempt_id"),
+        ("events", "event_id"),
+        ("webhook_deliveries", "delivery_id"),
+    ],
+)
+async def test_a_payment_is_found_by_what_belongs_to_it(desk: Desk, table: str, name: str) -> None:
+    one = await desk.owner.fetchrow(
+        f"SELECT r.id, transaction_id FROM {table} r JOIN transactions t ON t.id = transaction_id"
+        " WHERE t.partner_id = $1 AND t.livemode LIMIT 1",
+        desk.largest,
+    )
+    fields: dict[str, Any] = {name: one["id"]}
+    for connection, reach in ((desk.app, desk.reach), (desk.console, Reach(None, livemode=True))):
+        assert [row.id for row in await found(connection, reach, Filters(**fields))] == [one["transaction_id"]]
+
+
+async def test_a_payment_is_found_by_any_id_of_its_psp(desk: Desk) -> None:
+    row = next(one for one in desk.rows if one.provider_transaction_id)
+    assert await found(desk.console, Reach(None, livemode=True), Filters(provider_id=row.provider_transaction_id)) == [
+        row
+    ]
+
+
+# ── Pages ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("filters", [Filters(currency="CHF"), Filters(customer_name="smi"), Filters(provider="manual")])
+async def test_pages_have_no_gaps_or_doubles_while_payments_arrive(desk: Desk, filters: Filters) -> None:
+    expected = [row for row in desk.rows if fits(row, filters)]
+    pages, before = list[Transaction](), None
+    await desk.owner.execute("SET session_replication_role = replica")
+    copy = "INSERT INTO transactions SELECT (jsonb_populate_record(t, jsonb_build_object('id', $2::uuid))).*"
+    arrived = list[UUID]()
+    while page := await found(desk.app, desk.reach, filters, before=before, limit=50):
+        pages += page
+        before = page[-1].id
+        arrived.append(ids.new())
+        await desk.owner.execute(f"{copy} FROM transactions t WHERE id = $1", page[0].id, arrived[-1])
+    await desk.owner.execute("DELETE FROM transactions WHERE id = ANY ($1)", arrived)
+    assert len(arrived) > 1
+    assert pages == expected
+
+
+# ── Isolation ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_no_view_shows_a_partner_another_ones_payments(desk: Desk) -> None:
+    partners = await desk.app.fetch("SELECT DISTINCT partner_id FROM searchable_transactions")
+    assert [row["partner_id"] for row in partners] == [desk.largest]
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await desk.app.fetch("SELECT id FROM searchable_across LIMIT 1")
+
+
+async def test_a_search_for_another_partner_finds_nothing(desk: Desk) -> None:
+    for filters in (
+        Filters(),
+        Filters(status=("completed",)),
+        Filters(provider="manual"),
+        Filters(reference_prefix="O"),
+    ):
+        assert await found(desk.app, Reach(desk.second, livemode=True), filters) == []
+
+
+async def test_without_a_partner_or_leave_nothing_is_shown(desk: Desk) -> None:
+    async with desk.app.transaction():
+        await desk.app.execute("SET LOCAL app.current_partner_id = ''")
+        assert await desk.app.fetch("SELECT id FROM searchable_transactions LIMIT 1") == []
+    async with desk.console.transaction():
+        await desk.console.execute("SET LOCAL app.across_partners = ''")
+        assert await desk.console.fetch("SELECT id FROM searchable_across LIMIT 1") == []
+        assert await desk.console.fetch("SELECT id FROM searchable_transactions LIMIT 1") == []
+
+
+async def test_the_views_cannot_be_written_through(desk: Desk) -> None:
+    for statement in ("DELETE FROM searchable_transactions", "UPDATE searchable_transactions SET reference = 'x'"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await desk.app.execute(statement)
+
+
+async def test_the_other_mode_is_another_world(desk: Desk) -> None:
+    tested = await found(desk.app, replace(desk.reach, livemode=False), Filters(last4="4242"))
+    assert tested
+    assert not any(row.livemode for row in tested)
+
+
+# ── The same words on both sides ────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_names_are_folded_alike_here_and_there(desk: Desk) -> None:
+    for name in (ACCENTED, "Straße", "Ana-María van der Müller", "O'Neill"):
+        assert await desk.owner.fetchval("SELECT searched_name($1)", name) == searched_name(name)

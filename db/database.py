@@ -1,6 +1,6 @@
 """The pool, and the identities a transaction can have. Nobody else opens a connection or begins a transaction.
 
-asyncpg alone carries every statement; SQLAlchemy composes the searches (`db.search`) and Alembic runs the migrations.
+asyncpg alone carries every statement; Alembic runs the migrations.
 """
 
 from __future__ import annotations

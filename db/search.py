@@ -103,14 +103,15 @@ async def _when_referred(connection: Connection, search: Asked) -> Asked:
 async def _by_words(
     connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
 ) -> Found:
-    """Whole words first, as those are cheap; then with beginnings; then span by span."""
+    """Without the beginnings first, where other words may do: they are dearer. Then with all, then span by span."""
     await connection.execute("SET LOCAL work_mem = '64MB'")  # else a large bitmap forgets which rows of a page it means
-    for all_of in (words, [*words, *beginnings]) if beginnings and words else ([*words, *beginnings],):
-        if not all_of:
-            return await _walk(connection, search, limit)
+    others = search_filters.words(replace(search.filters, customer_name=None)) if beginnings else []
+    for all_of in filter(None, (others, [*words, *beginnings])):
         few = await _few(connection, search_statements.with_words(search, all_of, limit))
         if few is not None:
             return few
+    if not (words or beginnings):
+        return await _walk(connection, search, limit)
     return await _by_spans(connection, search, [*words, *beginnings], limit)
 
 

@@ -6,6 +6,7 @@ fits its condition has.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -90,10 +91,9 @@ def conditions(filters: Filters, bind: Bind) -> list[str]:
     ]
     if filters.status:
         found.append(f"status = ANY ({bind(list(filters.status))}::transaction_status[])")
-    *whole, last = ["", *_name(filters)]
-    found += [f"strpos(' ' || searched_name(customer_name) || ' ', {bind(f' {word} ')}) > 0" for word in whole if word]
-    if last:
-        found.append(f"strpos(' ' || searched_name(customer_name), {bind(' ' + last)}) > 0")
+    if names := _name(filters):
+        patterns = [*(f"% {_like(word)} %" for word in names[:-1]), f"% {_like(names[-1])}%"]
+        found.append(f"' ' || searched_name(customer_name) || ' ' LIKE ALL ({bind(patterns)}::text[])")
     if filters.metadata:
         found.append(f"metadata @> {bind(dict(filters.metadata))}")
     return ["deleted_at IS NULL", *found]
@@ -208,6 +208,10 @@ def whose(partner_id: UUID, livemode: bool) -> str:  # noqa: FBT001 - a scope in
 
 def mode(livemode: bool) -> str:  # noqa: FBT001 - named by its function
     return "+" if livemode else "-"
+
+
+def _like(word: str) -> str:
+    return re.sub(r"([\\%_])", r"\\\1", word)
 
 
 def quoted(word: str) -> str:

@@ -1,6 +1,6 @@
 """Every benchmark, or the named ones, with the versions and the machine they ran on. Prints figures, asserts nothing.
 
-    python -m tests.benchmarks [charges] [cold_start] [routing] [deliveries] [psp_client] [delivery_client]
+    python -m tests.benchmarks [charges] [cold_start] [routing] [deliveries] [search] [psp_client] [delivery_client]
 
 Figures of one machine at one moment: read the ratios, each measured side by side in one run.
 """
@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 
-from tests.benchmarks import charges, cold_start, deliveries, machine, pgbench, routing
+from tests.benchmarks import charges, cold_start, deliveries, machine, pgbench, routing, search
 
 PSP_CALLS = 1_600
 DELIVERIES = 3_200
@@ -59,6 +59,7 @@ BENCHMARKS: Mapping[str, Callable[[], None]] = {
     "cold_start": cold_start.main,
     "routing": routing.main,
     "deliveries": deliveries.main,
+    "search": search.main,
     "psp_client": _psp_client,
     "delivery_client": _delivery_client,
 }

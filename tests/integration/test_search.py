@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import embedded, ids, search
+from db import embedded, ids, search, search_statements
 from db.records import Scope, Transaction
 from db.search import Filters, Reach
 from db.search_filters import ACCENTED, searched_name
@@ -125,11 +125,11 @@ async def found(
 
 def questions(row: Transaction) -> dict[str, Filters]:
     """Every filter alone, and combinations that tempt a planner: absent, common, both common and never together."""
-    day = {
+    day: dict[str, Any] = {
         "created_after": row.created_at - timedelta(hours=12),
         "created_before": row.created_at + timedelta(hours=12),
     }
-    old = {"created_before": row.created_at - timedelta(days=600)}
+    old: dict[str, Any] = {"created_before": row.created_at - timedelta(days=600)}
     assert row.customer_email is not None
     assert row.reference is not None
     return {
@@ -284,9 +284,9 @@ async def test_what_is_found_is_what_fits(desk: Desk) -> None:
 
 async def test_a_narrow_search_for_what_is_common_is_right_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same answers where a few rows are already many: span by span, and walked."""
-    monkeypatch.setattr(search.search_statements, "WALK", 30)
-    monkeypatch.setattr(search.search_statements, "CANDIDATES_MAX", 40)
-    monkeypatch.setattr(search.search_statements, "ENTRIES_MAX", 60)
+    monkeypatch.setattr(search_statements, "WALK", 30)
+    monkeypatch.setattr(search_statements, "CANDIDATES_MAX", 40)
+    monkeypatch.setattr(search_statements, "ENTRIES_MAX", 60)
     monkeypatch.setattr(search, "ROUNDS", 2)
     row = desk.rows[5_000]
     assert row.reference is not None

@@ -81,37 +81,41 @@ async def _page(connection: Connection, reach: Reach, filters: Filters, before: 
     rows = _rows(await _fetch(connection, search_statements.newest(search, limit)))
     if len(rows) >= limit:
         return Found(rows)
+    await connection.execute("SET LOCAL work_mem = '64MB'")  # else a large bitmap forgets which rows of a page it means
     if referred:
-        few = await _few(connection, search_statements.with_reference(search, limit))
-        if few is not None:
-            return few
-        search = await _when_referred(connection, search)
-        rows = _rows(await _fetch(connection, search_statements.newest(search, limit)))
-        if len(rows) >= limit:
-            return Found(rows)
+        return await _by_reference(connection, search, words, beginnings, limit)
     return await _by_words(connection, search, words, beginnings, limit)
 
 
-async def _when_referred(connection: Connection, search: Asked) -> Asked:
-    """References are often numbers in a row: those that begin alike lie together."""
+async def _by_reference(
+    connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
+) -> Found:
+    """References are often numbers in a row: those that begin alike lie together in time, too."""
+    if not (words or beginnings):
+        few = await _few(connection, search_statements.with_reference(search, limit))
+        return few or await _walk(connection, search, limit)
     (ends,) = await _fetch(connection, search_statements.reference_ends(search))
-    if ends["too_many"] or ends["oldest"] is None:
-        return search
-    return search.between(ends["oldest"], UUID(int=ends["newest"].int + 1))
+    if ends["oldest"] is None:
+        return Found([])
+    if ends["too_many"]:
+        return await _walk(connection, search, limit)
+    search = search.between(ends["oldest"], UUID(int=ends["newest"].int + 1))
+    rows = _rows(await _fetch(connection, search_statements.newest(search, limit)))
+    if len(rows) >= limit:
+        return Found(rows)
+    few = await _few(connection, search_statements.with_reference(search, limit))
+    return few or await _by_words(connection, search, words, beginnings, limit)
 
 
 async def _by_words(
     connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
 ) -> Found:
     """Without the beginnings first, where other words may do: they are dearer. Then with all, then span by span."""
-    await connection.execute("SET LOCAL work_mem = '64MB'")  # else a large bitmap forgets which rows of a page it means
     others = search_filters.words(replace(search.filters, customer_name=None)) if beginnings else []
     for all_of in filter(None, (others, [*words, *beginnings])):
         few = await _few(connection, search_statements.with_words(search, all_of, limit))
         if few is not None:
             return few
-    if not (words or beginnings):
-        return await _walk(connection, search, limit)
     return await _by_spans(connection, search, [*words, *beginnings], limit)
 
 

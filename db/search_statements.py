@@ -13,11 +13,11 @@ from db import ids, search_filters, shapes
 from db.records import Transaction
 from db.search_filters import WHOSE, Filters
 
-WALK = 2_000
+WALK = 1_000
 """So many of the newest are looked at before any index of what was asked: a few milliseconds."""
-CANDIDATES_MAX = 5_000
+CANDIDATES_MAX = 2_000
 """Of more than this the newest are not picked by reading all."""
-ENTRIES_MAX = 100_000
+ENTRIES_MAX = 60_000
 """The same where an index alone is read, and no row."""
 _SKEW = timedelta(minutes=1)
 """Between the moment in an id and `created_at`: milliseconds, so this is generous."""

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from uuid import UUID
 
 from db import ids, search_filters, shapes
-from db.records import Transaction
+from db.records import Refund, Transaction
 from db.search_filters import WHOSE, Filters
 
 WALK = 1_000
@@ -120,6 +120,13 @@ def newest(search: Asked, limit: int) -> Statement:
     where = f"{draft.whose()} AND {draft.when()}"
     walked = f"SELECT * FROM {draft.view} WHERE {where} ORDER BY id DESC LIMIT {WALK}"
     return draft.statement(f"SELECT partner_id, id FROM ({walked}) AS walked WHERE {draft.fits()}", limit)
+
+
+def newest_refunds(reach: Reach, before: UUID | None, limit: int) -> Statement:
+    draft = _Draft(asked(reach, Filters(), before))
+    where = f"{draft.whose()} AND {draft.when()}"
+    columns = shapes.columns(Refund)
+    return f"SELECT {columns} FROM refunds WHERE {where} ORDER BY id DESC LIMIT {draft.bind(limit)}", draft.values
 
 
 def bottom(search: Asked) -> Statement:

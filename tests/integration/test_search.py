@@ -353,6 +353,17 @@ async def test_a_payment_is_found_by_any_id_of_its_psp(desk: Desk) -> None:
     ]
 
 
+async def test_refunds_are_listed_in_pages_within_a_partner_and_across(desk: Desk) -> None:
+    for connection, reach, whose in (
+        (desk.app, desk.reach, "AND partner_id = $1"),
+        (desk.console, Reach(None, livemode=True), "AND $1::uuid IS NOT NULL"),
+    ):
+        wanted = await desk.owner.fetch(f"SELECT id FROM refunds WHERE livemode {whose} ORDER BY id DESC", desk.largest)
+        first = await search.refunds(connection, reach, before=None, limit=LIMIT)
+        second = await search.refunds(connection, reach, before=first[-1].id, limit=LIMIT)
+        assert [row.id for row in (*first, *second)] == [row["id"] for row in wanted[: 2 * LIMIT]]
+
+
 # ── Pages ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -27,6 +27,7 @@ class Role(StrEnum):
     APP = "paygate_app"
     WORKER = "paygate_worker"
     OPERATOR = "paygate_operator"
+    CONSOLE = "paygate_console"
 
 
 class Unavailable(Exception):
@@ -138,6 +139,14 @@ class Database:
         async with self._connection() as connection:
             with _Translated():
                 async with _begun(connection, f"BEGIN; {settings}" if settings else "BEGIN"):
+                    yield connection
+
+    @asynccontextmanager
+    async def across(self) -> AsyncIterator[Connection]:
+        """A transaction of `Role.CONSOLE` that reads the rows of all partners: see `support_sessions.across_reason`."""
+        async with self._connection() as connection:
+            with _Translated():
+                async with _begun(connection, "BEGIN; SET LOCAL app.across_partners = 'on'"):
                     yield connection
 
     @asynccontextmanager

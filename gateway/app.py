@@ -1,4 +1,4 @@
-"""The partner API's process: its layers in their fixed order, its doors, and its servers.
+"""The partner API's process and the console's: their layers in a fixed order, their doors, their servers.
 
 request id → errors → ┬ /v1 → auth → rate limit → dispatch → endpoint
                       └ pages, PSP notifications, console
@@ -19,6 +19,8 @@ from gateway import api_keys, doctor, listener, metrics, runtime, telemetry
 from gateway.api import auth, dispatch, errors, exchange, pages, paths, rate_limit, routes
 from gateway.api.returns import Returns
 from gateway.config import Settings
+from gateway.console import access, gates
+from gateway.console.access import Console
 from gateway.runtime import Runtime
 from webhooks.inbound import Inbound
 
@@ -62,6 +64,24 @@ def _doors(runtime: Runtime) -> list[Route]:
         Route("/webhooks/{provider}/{account}", inbound.receive, methods=["POST"]),
         Route("/return/{reference}", Returns(runtime).come_back, methods=["GET"]),
     ]
+
+
+def create_console(console: Console) -> ASGIApp:
+    """The console alone: no partner API behind the same port."""
+    settings = console.settings
+    public = Router([*pages.health(console.acting), *gates.doors(console)], redirect_slashes=False, default=_not_found)
+    doors = Doors(paths.Table(()), _not_found, public, settings.allowed_hosts)
+    return exchange.Envelope(errors.Errors(doors), settings.trusted_proxies)
+
+
+async def serve_console(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT. Raises as `serve` does."""
+    async with access.alone(settings) as console:
+        await doctor.refuse_if_unfit(console.acting)
+        listening = listener.bind(settings.console_host, settings.console_port)
+        server = listener.server(create_console(console), listening, shutdown_seconds=settings.shutdown_seconds)
+        telemetry.log("serving", host=settings.console_host, port=settings.console_port)
+        await listener.run([server], stop_on=(signal.SIGTERM, signal.SIGINT))
 
 
 async def serve(settings: Settings, *, also: Sequence[BaseRoute] = ()) -> None:
@@ -139,4 +159,11 @@ def run(settings: Settings) -> int:
     telemetry.configure_logging(settings.log_level)
     failpoints.arm_process(settings.failpoints)
     listener.run_loop(serve(settings))
+    return 0
+
+
+def run_console(settings: Settings) -> int:
+    """`paygate console`."""
+    telemetry.configure_logging(settings.log_level)
+    listener.run_loop(serve_console(settings))
     return 0

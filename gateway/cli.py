@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, Entry] = {
     "worker": Entry(
         "gateway.cli_processes:start_worker", "Deliver webhooks, apply PSP notifications, settle open payments."
     ),
+    "console": Entry("gateway.cli_processes:serve_console", "Serve the support console."),
     "migrate": Entry("gateway.cli_processes:migrate", "Bring the database's schema up to date."),
     "doctor": Entry("gateway.cli_processes:see_doctor", "Examine this installation and say what to mend."),
     "simulator": Entry("gateway.cli_simulator:simulator", "Run the simulator of one PSP alone."),

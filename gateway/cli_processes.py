@@ -21,6 +21,13 @@ def serve() -> None:
     sys.exit(app.run(settings()))
 
 
+@click.command(name="console")
+@plainly
+def serve_console() -> None:
+    """Serve the support console until SIGTERM or SIGINT."""
+    sys.exit(app.run_console(settings()))
+
+
 @click.command(name="worker")
 @plainly
 def start_worker() -> None:

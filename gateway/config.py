@@ -8,8 +8,10 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,12 @@ class Settings:
     """Names clients may call this server by, without port; empty: any."""
     trusted_proxies: tuple[Network, ...] = ()
     """Whose `X-Forwarded-For` is believed; empty: nobody's."""
+    console_host: str = "127.0.0.1"
+    console_port: int = 8081
+    console_second_factor: bool = True
+    """Off: whoever has a password is in. For a developer's machine only."""
+    refund_approval_above: Decimal = Decimal(100)
+    """Major units of any currency: what the console refunds above this needs a second person."""
     failed_auth_per_minute: int = 50
     """Per client address, below the default 100 requests a minute of a partner that does hold a key."""
     webhook_allow_loopback: bool = False
@@ -155,6 +163,12 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _amount(text: str) -> Decimal:
+    if not re.fullmatch(r"\d{1,15}(\.\d{1,4})?", text, re.ASCII):
+        raise ValueError("must be an amount such as 100 or 99.50")
+    return Decimal(text)
+
+
 def _flag(text: str) -> bool:
     match text.lower():
         case "1" | "true" | "yes" | "on":
@@ -193,6 +207,10 @@ _VARIABLES: Mapping[str, Callable[[str], Any]] = {
     "metrics_port": _whole(0, 65535),
     "allowed_hosts": _names,
     "trusted_proxies": _networks,
+    "console_host": str,
+    "console_port": _whole(0, 65535),
+    "console_second_factor": _flag,
+    "refund_approval_above": _amount,
     "failed_auth_per_minute": _whole(1, 10_000),
     "webhook_allow_loopback": _flag,
     "lease_seconds": _whole(30, 600),

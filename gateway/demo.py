@@ -25,14 +25,17 @@ from starlette.types import ASGIApp
 
 from db import embedded, ids, provider_accounts, schema
 from db.database import Database, Role
+from db.support_users import SupportRole
 from db.vault import Vault
-from gateway import listener, partners, runtime, telemetry, tour, worker
+from gateway import listener, partners, people, runtime, telemetry, tour, worker
 from gateway.app import create_app
 from gateway.config import Settings
+from gateway.console import access, gates
 from gateway.tour import Screen
 from providers.simulator import CREDENTIALS, SIMULATORS
 
 DIRECTORY = Path(".paygate")
+CONSOLE_USER = "admin@shop.example"
 RATE_LIMIT_PER_MINUTE = 10_000
 SHUTDOWN_SECONDS = 3
 """For requests and deliveries under way; the whole stop takes less than ten."""
@@ -47,6 +50,7 @@ class Memory:
     partner_id: str = ""
     api_key: str = field(default="", repr=False)
     accounts: dict[str, str] = field(default_factory=dict)
+    console_password: str = field(default="", repr=False)
     endpoint_id: str = ""
     webhook_secret: str = field(default="", repr=False)
 
@@ -140,6 +144,7 @@ async def _opened(
         secret_keys={KEY_VERSION: bytes.fromhex(memory.secret_key)},
         port=listening.getsockname()[1],
         webhook_allow_loopback=True,
+        console_second_factor=False,
         security_contact="mailto:security@localhost",
         shutdown_seconds=SHUTDOWN_SECONDS,
     )
@@ -154,7 +159,8 @@ async def _opened(
         delivering = await stack.enter_async_context(worker.deliverer(background))
         api.wake_deliverer = background.wake_deliverer = delivering.wake
         api.notified = background.notified
-        base_url = await _served(stack, create_app(api), listening)
+        console = await stack.enter_async_context(access.opened(background))
+        base_url = await _served(stack, create_app(api, also=gates.doors(console)), listening)
         await tour.direct_notifications(base_url, simulators, memory.accounts)
         working = asyncio.create_task(worker.work(background, delivering, stop))
         stack.push_async_callback(_ended, working, stop)
@@ -207,6 +213,11 @@ async def _seeded(settings: Settings, memory: Memory, simulators: dict[str, str]
             )
             issued = await desk.issue_key(partner.id, livemode=False, name="demo")
             memory = replace(memory, partner_id=ids.encode("prt", partner.id), api_key=issued.text)
+        if not memory.console_password:
+            invited = await people.invite(
+                database, email=CONSOLE_USER, name="Demo Admin", role=SupportRole.ADMIN, actor=desk.actor
+            )
+            memory = replace(memory, console_password=invited.password)
         accounts = dict(memory.accounts)
         for name, base_url in simulators.items():
             if name in accounts:
@@ -249,9 +260,9 @@ def _told(stage: Stage, server: embedded.Server) -> dict[str, object]:
         "base_url": stage.base_url,
         "api_key": stage.memory.api_key,
         "partner_id": stage.memory.partner_id,
-        "console_url": None,
-        "console_user": None,
-        "console_password": None,
+        "console_url": f"{stage.base_url}/console",
+        "console_user": CONSOLE_USER,
+        "console_password": stage.memory.console_password,
         "simulators": stage.simulators,
         "webhook_secret": stage.memory.webhook_secret,
         "database_url": server.tcp_url(),

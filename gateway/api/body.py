@@ -64,8 +64,8 @@ class NoQuery(QueryModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
-    """The whole body, refused as soon as it is known to be too long or too slow."""
+async def read(receive: Receive, headers: Mapping[bytes, bytes], media_type: bytes = b"application/json") -> bytes:
+    """The whole body, refused as soon as it is known to be too long, too slow, or of another type."""
     length = headers.get(b"content-length", b"")
     if length.isdigit() and (len(length) > 9 or int(length) > BODY_BYTES_MAX):  # noqa: PLR2004 - no int() of a long number
         _refuse_body("payload_too_large")
@@ -74,7 +74,7 @@ async def read(receive: Receive, headers: Mapping[bytes, bytes]) -> bytes:
             body = await _receive(receive)
     except TimeoutError:
         _refuse_body("request_timeout")
-    if body and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json":
+    if body and headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != media_type:
         raise Problem("unsupported_media_type")
     return body
 

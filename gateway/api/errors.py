@@ -267,20 +267,26 @@ class Errors:
         try:
             await self.app(scope, receive, send)
         except Exception as error:
-            problem = self._translate(error, current)
+            problem = translated(error, current, self.translations)
             if current.status is not None:
                 raise  # part of an answer is out: the server can only cut the connection
             body = problem.body(current.request_id, money=current.money)
             headers = {"Content-Type": "application/problem+json", **problem.headers}
             await exchange.send_answer(send, Answer(status=problem.status, body=body, headers=headers))
 
-    def _translate(self, error: Exception, current: exchange.Exchange) -> Problem:
-        for kind in type(error).__mro__:
-            translation = self.translations.get(kind)
-            if translation is not None:
-                problem = translation(error)
-                current.code = problem.code
-                return problem
-        telemetry.log("request failed", level=logging.ERROR, error=error, request_id=current.request_id)
-        current.code = "internal_error"
-        return Problem("internal_error")
+
+def translated(
+    error: Exception,
+    current: exchange.Exchange,
+    translations: Mapping[type[Exception], Translation] = TRANSLATIONS,
+) -> Problem:
+    """What an exception that left an endpoint is called outside; what nobody expected is logged."""
+    for kind in type(error).__mro__:
+        translation = translations.get(kind)
+        if translation is not None:
+            problem = translation(error)
+            current.code = problem.code
+            return problem
+    telemetry.log("request failed", level=logging.ERROR, error=error, request_id=current.request_id)
+    current.code = "internal_error"
+    return Problem("internal_error")

@@ -28,13 +28,6 @@ def pages(runtime: Runtime, table: Table) -> list[Page]:
     described, page = _described(table)
     errors_page = reference.errors_page()
 
-    async def healthz(_request: Request) -> Response:
-        return _json({"status": "ok"})
-
-    async def readyz(_request: Request) -> Response:
-        wrong = await unready(runtime)
-        return _json({"status": "ok"}) if wrong is None else _json({"status": "unavailable", "reason": wrong}, 503)
-
     async def openapi_json(_request: Request) -> Response:
         return Response(described, media_type="application/json", headers=_CACHED)
 
@@ -57,8 +50,7 @@ def pages(runtime: Runtime, table: Table) -> list[Page]:
 
     return [
         Page("/", home),
-        Page("/healthz", healthz),
-        Page("/readyz", readyz),
+        *health(runtime),
         Page("/openapi.json", openapi_json),
         Page("/docs", docs),
         Page("/docs/errors", docs_errors),
@@ -66,6 +58,19 @@ def pages(runtime: Runtime, table: Table) -> list[Page]:
         Page("/.well-known/security.txt", security_txt),
         Page("/.well-known/webhook-signing-keys", SigningKeys(runtime).show),
     ]
+
+
+def health(runtime: Runtime) -> list[Page]:
+    """What whoever watches a process asks it."""
+
+    async def healthz(_request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        wrong = await unready(runtime)
+        return _json({"status": "ok"}) if wrong is None else _json({"status": "unavailable", "reason": wrong}, 503)
+
+    return [Page("/healthz", healthz), Page("/readyz", readyz)]
 
 
 async def unready(runtime: Runtime) -> str | None:

@@ -24,7 +24,7 @@ class Reach(RequestModel):
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=REASON_MIN, max_length=REASON_MAX)] | None
     ) = None
     mode: Literal["test", "live"]
-    then: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^/console(/[^/\\].*)?$")] = Field(
+    then: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^/console(/([^/\\].*)?)?$")] = Field(
         "/console/search"
     )
 

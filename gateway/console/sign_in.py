@@ -17,7 +17,7 @@ from gateway.console.visits import Knock, Visit
 class Entry(RequestModel):
     email: Annotated[str, StringConstraints(strip_whitespace=True, max_length=255)] = ""
     password: Annotated[str, StringConstraints(max_length=255)] = ""
-    then: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^/console(/[^/\\].*)?$")] = "/console/"
+    then: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^/console(/([^/\\].*)?)?$")] = "/console/"
 
 
 async def ask(knock: Knock) -> Response:

@@ -17,11 +17,6 @@ END $$;
 GRANT USAGE ON SCHEMA public TO paygate_console;
 GRANT SELECT ON alembic_version, currencies, payment_methods TO paygate_console;
 
--- Whether this transaction may read across partners. The console sets it for sums without personal data, and for a
--- person who gave a reason (support_sessions.across_reason).
-CREATE FUNCTION across_partners() RETURNS boolean LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN coalesce(current_setting('app.across_partners', true), '') = 'on';
-
 CREATE POLICY console ON partners FOR SELECT TO paygate_console USING (true);
 GRANT SELECT ON partners TO paygate_console;
 

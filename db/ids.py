@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -32,6 +32,11 @@ def after(last: UUID | None) -> UUID:
 def earliest(at: datetime) -> UUID:
     """Before every id of that millisecond and after all that came before it."""
     return UUID(int=int(at.timestamp() * 1_000) << 80)
+
+
+def created_at(value: UUID) -> datetime:
+    """When an id was made, to the millisecond."""
+    return datetime.fromtimestamp((value.int >> 80) / 1_000, UTC)
 
 
 def encode(prefix: str, value: UUID) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -75,6 +75,11 @@ async def newest(connection: Connection, limit: int) -> list[Partner]:
         limit,
     )
     return [_partner(row) for row in rows]
+
+
+async def names(connection: Connection, partner_ids: Iterable[UUID]) -> dict[UUID, str]:
+    rows = await connection.fetch("SELECT id, name FROM partners WHERE id = ANY($1)", list(partner_ids))
+    return {row["id"]: row["name"] for row in rows}
 
 
 async def review_above(connection: Connection, partner_id: UUID, amounts: Mapping[str, Decimal]) -> Partner | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -50,6 +50,11 @@ def words(name: str) -> str:
     return str(name).replace("_", " ").replace(".", " · ")
 
 
+def pairs(values: Iterable[str]) -> list[tuple[str, str]]:
+    """For a choice: each value as itself and in words."""
+    return [(str(value), words(value)) for value in values]
+
+
 def id_of(value: UUID, prefix: str) -> str:
     return ids.encode(prefix, value)
 
@@ -70,7 +75,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         auto_reload=False,
     )
-    environment.globals["static"] = static
+    environment.globals |= {"static": static, "pairs": pairs}
     environment.filters |= {
         "moment": moment,
         "day": day,

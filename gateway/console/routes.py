@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from db.support_users import SupportRole
-from gateway.console import reach, sign_in
+from gateway.console import payments, reach, sign_in
 
 Page = Callable[[Any], Awaitable[Response]]
 
@@ -33,6 +33,7 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/sign-in", sign_in.enter, None),
     Route("POST", "/sign-out", sign_in.leave, VIEWER),
     Route("GET", "/", reach.home, VIEWER),
+    Route("GET", "/search", payments.find, VIEWER),
     Route("GET", "/reach", reach.choose, VIEWER),
     Route("POST", "/reach", reach.look, VIEWER),
 )

@@ -157,12 +157,16 @@ def _add_parameter(value: dict[str, Any], name: str, text: str, model: type[Quer
         if keyed[2] in inner:
             raise invalid(name, "is given twice")
         inner[keyed[2]] = text
-    elif _is_field(model, name, list):
+    elif takes_several(model, name):
         value.setdefault(name, []).append(text)
     elif name in value:
         raise invalid(name, "is given twice")
     else:
         value[name] = text
+
+
+def takes_several(model: type[BaseModel], name: str) -> bool:
+    return _is_field(model, name, list)
 
 
 def _is_field(model: type[BaseModel], name: str, kind: type) -> bool:

@@ -78,7 +78,11 @@ class Knock:
 
     def read_query(self, model: type[Model]) -> Model:
         """The query, validated in the same way."""
-        return body.validate(model, {name: given for name, given in self.query.items() if given not in ("", [""])})
+        given = {name: value for name, value in self.query.items() if value}
+        for name, value in given.items():
+            if isinstance(value, str) and body.takes_several(model, name):
+                given[name] = [value]
+        return body.validate(model, given)
 
     def id(self, prefix: str, name: str = "id") -> UUID:
         """The id in the path. Raises `NotFound`."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from db import ids
+from db import ids, shapes
 from db.database import Connection
+
+SKEW = timedelta(hours=1)
+"""How far the time in a row's id may lie from its `created_at`, at most: clocks, and a transaction's length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Act:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLog:
-    """The same as a row, for `journal_write`."""
+    """The same as it was written, at the database's time."""
 
     id: UUID
     partner_id: UUID | None
@@ -41,6 +44,22 @@ class AuditLog:
     request_id: str | None
     changes: Mapping[str, object]
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Of the log; None: any."""
+
+    partner_id: UUID | None = None
+    actor: str | None = None
+    action: str | None = None
+    resource_type: str | None = None
+    resource_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+_COLUMNS = shapes.columns(AuditLog).replace("ip_address", "host(ip_address) AS ip_address")
 
 
 async def append(connection: Connection, act: Act) -> None:
@@ -59,3 +78,27 @@ async def append(connection: Connection, act: Act) -> None:
         act.request_id,
         dict(act.changes),
     )
+
+
+async def page(connection: Connection, wanted: Wanted, *, before: UUID | None = None, limit: int) -> list[AuditLog]:
+    """The newest first, older than the row `before`, over all partners; as an operator."""
+    conditions = {
+        "partner_id = ${}": wanted.partner_id,
+        "actor = ${}": wanted.actor,
+        "action = ${}": wanted.action,
+        "resource_type = ${}": wanted.resource_type,
+        "resource_id = ${}": wanted.resource_id,
+        "created_at >= ${}": wanted.since,
+        "created_at < ${}": wanted.until,
+        "id >= ${}": wanted.since and ids.earliest(wanted.since - SKEW),
+        "id < ${}": wanted.until and ids.earliest(wanted.until + SKEW),
+        "id < ${}::uuid": before,
+    }
+    given = [(text, value) for text, value in conditions.items() if value is not None]
+    where = " AND ".join(text.format(place) for place, (text, _) in enumerate(given, 2))
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM audit_logs WHERE {where or 'true'} ORDER BY id DESC LIMIT $1",
+        limit,
+        *(value for _, value in given),
+    )
+    return [shapes.read(AuditLog, row) for row in rows]

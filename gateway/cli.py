@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = {
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),
     "reviews": Entry("gateway.cli_reviews:commands", "List, show, resolve what recovery could not settle."),
     "findings": Entry("gateway.cli_findings:commands", "List, lift, close what is held against our books."),
+    "audit": Entry("gateway.cli_audit:commands", "List who did what; verify that history is as it was."),
     "accounts": Entry("gateway.cli_accounts:accounts", "Add, change, list, switch, disable accounts at PSPs."),
     "rules": Entry("gateway.cli_rules:commands", "Write, show, activate, roll back a partner's routing rules."),
 }

@@ -52,6 +52,9 @@ deliveries_age = Gauge("paygate_webhook_deliveries_age_seconds", "For how long t
 feed_lag = Gauge("paygate_feed_lag_seconds", "For how long the oldest event that GET /v1/events holds back has waited")
 attempts_open = Gauge("paygate_attempts_open", "Attempts whose outcome is not known", ["provider", "state"])
 attempts_age = Gauge("paygate_attempts_open_age_seconds", "Age of the oldest of them", ["provider", "state"])
+history_unsealed = Gauge("paygate_history_unsealed_seconds", "Age of the last seal's end", ["table"])
+history_unverified = Gauge("paygate_history_unverified_seconds", "Since a pass over all seals was last over", ["table"])
+history_broken = Gauge("paygate_history_broken_seals", "Seals that the last pass or this one found broken", ["table"])
 connections_in_use = Gauge("paygate_database_connections_in_use", "Connections taken from the pool", ["role"])
 
 _children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
@@ -117,6 +120,7 @@ FIELDS = frozenset(
         "error",
         "event_id",
         "event_type",
+        "head",
         "host",
         "ip_address",
         "key_id",
@@ -136,6 +140,7 @@ FIELDS = frozenset(
         "sequence",
         "state",
         "status",
+        "table",
         "transaction_id",
         "url_host",
         "version",

@@ -9,11 +9,22 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from db import failpoints, feed, idempotency, ids, inbox, outbox, partitions, signing_keys, transactions
+from db import (
+    audit_verifications,
+    failpoints,
+    feed,
+    idempotency,
+    ids,
+    inbox,
+    outbox,
+    partitions,
+    signing_keys,
+    transactions,
+)
 from db.database import CommitUncertain, Role, Unavailable
 from db.deliveries import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
-from gateway import doctor, listener, manifests, metrics, replays, runtime, telemetry
+from gateway import doctor, listener, manifests, metrics, replays, runtime, sealing, telemetry
 from gateway.api.webhooks import endpoint_body
 from gateway.config import Settings
 from gateway.runtime import Runtime
@@ -30,6 +41,8 @@ RECONCILE_SECONDS = 10.0
 REPLAY_SECONDS = 1.0
 MANIFEST_SECONDS = 60.0
 WATCH_SECONDS = 60.0
+SEAL_SECONDS = 60.0
+VERIFY_SECONDS = 60.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0
 MONTHS_AHEAD = 3
@@ -70,6 +83,8 @@ def jobs() -> tuple[tuple[Job, float], ...]:
         (manifests.close_due, MANIFEST_SECONDS),
         (recovery.flag_overdue, WATCH_SECONDS),
         (watchdog.Rounds().watch, WATCH_SECONDS),
+        (sealing.Sealer().seal_due, SEAL_SECONDS),
+        (sealing.verify_due, VERIFY_SECONDS),
         (_gauge, GAUGE_SECONDS),
         (_keep_house, HOUSE_SECONDS),
     )
@@ -142,10 +157,15 @@ async def _gauge(opened: Runtime) -> None:
         reviews = await transactions.reviews_open(connection)
         notifications = await inbox.backlog(connection)
         lag = await feed.lag_seconds(connection)
+        history = await audit_verifications.states(connection)
     telemetry.deliveries_due.set(due)
     telemetry.deliveries_age.set(age)
     telemetry.feed_lag.set(lag)
     telemetry.reviews_open.set(reviews)
+    for one in history:
+        telemetry.history_unsealed.labels(one.table_name).set(one.unsealed_seconds or 0)
+        telemetry.history_unverified.labels(one.table_name).set(one.unverified_seconds or 0)
+        telemetry.history_broken.labels(one.table_name).set(one.broken)
     telemetry.notifications_open.clear()
     for provider, state, count in notifications:
         telemetry.notifications_open.labels(provider, state).set(count)

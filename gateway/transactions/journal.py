@@ -97,7 +97,7 @@ async def begin(
     step["attempts"][0] |= _under_way(runtime, after.attempt)
     if caller.key is not None:
         step["claim"] = _claim(runtime, caller, after)
-    step["audit"] = [shapes.row(steps.audit(runtime, caller, after))]
+    step["audit"] = [shapes.row(steps.audit(caller, after))]
     if snapshot.transaction.version:
         step["guard"] = {"transaction_id": after.transaction.id, "version": snapshot.transaction.version}
     if await transactions.journal_write(connection, caller.scope.partner_id, step) == "claimed":

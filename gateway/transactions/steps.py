@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from db import ids, shapes
-from db.audit import AuditLog
+from db.audit import Act
 from db.provider_calls import CallPurpose, ProviderCall
 from db.records import Attempt, TransactionEvent
 from gateway.runtime import Runtime
@@ -53,11 +53,10 @@ def call(runtime: Runtime, attempt: Attempt, purpose: CallPurpose) -> ProviderCa
     )
 
 
-def audit(runtime: Runtime, caller: Caller, after: Snapshot) -> AuditLog:
+def audit(caller: Caller, after: Snapshot) -> Act:
     """The line of audit that goes with what a caller begins."""
     refund = after.refund
-    return AuditLog(
-        id=ids.new(),
+    return Act(
         partner_id=caller.scope.partner_id,
         actor=caller.actor,
         action=f"transaction.{after.attempt.operation}",
@@ -67,7 +66,6 @@ def audit(runtime: Runtime, caller: Caller, after: Snapshot) -> AuditLog:
         user_agent=caller.user_agent,
         request_id=caller.request_id,
         changes={"amount": str(after.attempt.amount), "currency": after.transaction.currency},
-        created_at=runtime.clock(),
     )
 
 

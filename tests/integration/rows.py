@@ -39,6 +39,11 @@ async def write(owner: asyncpg.Connection[asyncpg.Record]) -> None:
 def _rows() -> Iterator[Row]:
     yield "provider_accounts", {"id": PLATFORM_ACCOUNT} | _ACCOUNT
     yield "signing_keys", {"id": ids.new(), "public_key": "\\x" + "00" * 32, "private_key": "\\x00"}
+    sealed = {"count": 1, "digest": "\\x" + "00" * 32, "chain": "\\x" + "00" * 32, "sealed_at": NOW}
+    window = {"table_name": "test", "number": 1, "format": 1, "since": LONG_AGO, "until": NOW}
+    yield "audit_seals", window | sealed
+    counts = {"number": 1, "rows": 1, "retired": 0, "broken": 0}
+    yield "audit_verifications", {"table_name": "test", "started_at": NOW} | counts
     for partner_id in (ALICE, BOB):
         yield from _of_partner(partner_id)
         for old in (False, True):

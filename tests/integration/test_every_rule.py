@@ -162,18 +162,22 @@ WHO: Mapping[str, tuple[str, Mapping[str, str]]] = {
 }
 _OWN = {"alice": "a", "the worker for alice": "a", "an operator": "ab"}
 _WORKERS = _OWN | {"the worker": "ab", "the worker for alice": "ab"}
+_NOBODYS = dict.fromkeys(("the worker", "the worker for alice", "an operator"), "p")
+_SEALED = _OWN | {"the worker": "ab"}
 SEEN: Mapping[str, Mapping[str, str]] = {
     "api_keys": _OWN | {"alice's key": "a"},
     "attempts": _WORKERS,
-    "audit_logs": _OWN,
+    "audit_logs": _SEALED,
     "audit_logs_other": _OWN,
+    "audit_seals": _NOBODYS,
+    "audit_verifications": _NOBODYS,
     "customers": _OWN,
     "disputes": _OWN,
     "events": _WORKERS,
     "findings": _WORKERS,
     "idempotency_keys": _OWN | {"the worker": "b", "the worker for alice": "ab"},
     "ledger_accounts": _OWN,
-    "ledger_entries": _OWN,
+    "ledger_entries": _SEALED,
     "partners": _OWN,
     "provider_accounts": dict.fromkeys(WHO, "abp")
     | {"nobody": "", "alice": "ap", "alice's key": "", "alice's psp": "a"},
@@ -205,7 +209,7 @@ Grants are set aside: they may only take away from this.
 async def seen(owner: Owner, table: str, *changes: str) -> dict[str, str]:
     """Whose rows each of WHO sees, after some changes of the schema."""
     found = {}
-    column = "id" if table == "partners" else "partner_id"
+    column = "NULL::uuid" if SEEN[table] is _NOBODYS else "id" if table == "partners" else "partner_id"
     for who, (role, settings) in WHO.items():
         identity = (f"SET LOCAL {name} = '{value}'" for name, value in settings.items())
         granted = f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"

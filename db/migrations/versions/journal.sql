@@ -131,7 +131,12 @@ BEGIN
         PERFORM publish(partner, step->'published');
     END IF;
     IF step ? 'audit' THEN
-        INSERT INTO audit_logs SELECT l.* FROM jsonb_populate_recordset(NULL::audit_logs, step->'audit') l;
+        -- Its id and time are the database's: what is sealed by time must not come late.
+        INSERT INTO audit_logs (id, partner_id, actor, action, resource_type, resource_id, ip_address, user_agent,
+                                request_id, changes)
+            SELECT uuid_v7(), l.partner_id, l.actor, l.action, l.resource_type, l.resource_id, l.ip_address,
+                   l.user_agent, l.request_id, l.changes
+            FROM jsonb_populate_recordset(NULL::audit_logs, step->'audit') l;
     END IF;
 
     IF step ? 'handed_on' THEN

@@ -81,7 +81,8 @@ async def running(connection: Connection, table: str) -> Verification | None:
     """The pass under way, begun here where one is due; as the worker."""
     await connection.execute(
         "INSERT INTO audit_verifications (table_name) SELECT $1::varchar WHERE NOT EXISTS"
-        f" (SELECT FROM audit_verifications WHERE table_name = $1 AND (finished_at IS NULL OR started_at >= {_TONIGHT}))"
+        " (SELECT FROM audit_verifications WHERE table_name = $1"
+        f" AND (finished_at IS NULL OR started_at >= {_TONIGHT}))"
         " ON CONFLICT DO NOTHING",
         table,
     )

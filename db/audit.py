@@ -82,6 +82,12 @@ async def append(connection: Connection, act: Act) -> None:
 
 async def page(connection: Connection, wanted: Wanted, *, before: UUID | None = None, limit: int) -> list[AuditLog]:
     """The newest first, older than the row `before`, over all partners; as an operator."""
+    statement, values = question(wanted, before=before, limit=limit)
+    return [shapes.read(AuditLog, row) for row in await connection.fetch(statement, *values)]
+
+
+def question(wanted: Wanted, *, before: UUID | None, limit: int) -> tuple[str, list[object]]:
+    """The statement, and its values. What it does not ask about does not stand in it: each has a plan of its own."""
     conditions = {
         "partner_id = ${}": wanted.partner_id,
         "actor = ${}": wanted.actor,
@@ -96,9 +102,5 @@ async def page(connection: Connection, wanted: Wanted, *, before: UUID | None = 
     }
     given = [(text, value) for text, value in conditions.items() if value is not None]
     where = " AND ".join(text.format(place) for place, (text, _) in enumerate(given, 2))
-    rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM audit_logs WHERE {where or 'true'} ORDER BY id DESC LIMIT $1",
-        limit,
-        *(value for _, value in given),
-    )
-    return [shapes.read(AuditLog, row) for row in rows]
+    statement = f"SELECT {_COLUMNS} FROM audit_logs WHERE {where or 'true'} ORDER BY id DESC LIMIT $1"
+    return statement, [limit, *(value for _, value in given)]

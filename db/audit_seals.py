@@ -87,13 +87,18 @@ _SEAL = ", ".join(f"s.{name}" for name in shapes.columns(Seal).split(", ")).repl
 _UTC = "{} AT TIME ZONE 'UTC'"
 
 
-def _rows(table: str, version: int) -> str:
-    """Number and digest of the rows from $1 (NULL: ever) to $2, whatever the session's settings are."""
+def _within(since: datetime | None) -> str:
+    """From $1, which is `since`, to $2. Not by coalesce(): row-level security keeps that from the index."""
+    return f"{'$1::timestamptz IS NULL' if since is None else 'created_at >= $1'} AND created_at < $2"
+
+
+def _rows(table: str, version: int, since: datetime | None) -> str:
+    """Number and digest of the rows of a stretch, whatever the session's settings are."""
     columns = ", ".join(_UTC.format(name) if name.endswith("_at") else name for name in COLUMNS[table][version])
     row = f"sha256(convert_to(jsonb_build_array({columns})::text, 'UTF8'))"
     return (
         f"SELECT count(*) AS count, sha256(coalesce(string_agg({row}, '' ORDER BY id), '')) AS digest FROM {table}"
-        " WHERE created_at >= coalesce($1, '-infinity'::timestamptz) AND created_at < $2"
+        f" WHERE {_within(since)}"
     )
 
 
@@ -121,7 +126,7 @@ async def seal_next(connection: Connection, table: str, *, rows_max: int = ROWS_
         return None
     version = max(COLUMNS[table])
     row = await connection.fetchrow(
-        f"WITH found AS ({_rows(table, version)}), s AS (SELECT $3::varchar AS table_name, $4::integer AS number,"
+        f"WITH found AS ({_rows(table, version, since)}), s AS (SELECT $3::varchar AS table_name, $4::integer AS number,"
         f" {version}::smallint AS format, coalesce($1, '-infinity'::timestamptz) AS since, $2::timestamptz AS until,"
         " count, digest, now() AS sealed_at FROM found)"
         " INSERT INTO audit_seals (table_name, number, format, since, until, count, digest, sealed_at, chain)"
@@ -180,8 +185,7 @@ async def _kept_since(connection: Connection, table: str) -> datetime | None:
 async def _count(connection: Connection, table: str, since: datetime | None, until: datetime, rows_max: int) -> int:
     """The number of rows, or one more than a seal may hold."""
     count: int = await connection.fetchval(
-        f"SELECT count(*) FROM (SELECT FROM {table} WHERE created_at >= coalesce($1, '-infinity'::timestamptz)"
-        " AND created_at < $2 LIMIT $3) found",
+        f"SELECT count(*) FROM (SELECT FROM {table} WHERE {_within(since)} LIMIT $3) found",
         since,
         until,
         rows_max + 1,
@@ -217,7 +221,7 @@ async def check(connection: Connection, table: str, *, after: int, seals_max: in
 async def _held(connection: Connection, seal: Seal, holds: bool, kept_since: datetime | None) -> Checked:  # noqa: FBT001 - private, read beside its call
     if seal.format not in COLUMNS[seal.table_name]:
         return Checked(seal=seal, found=0, fault="seal_broken", retired=False)
-    row = await connection.fetchrow(_rows(seal.table_name, seal.format), seal.since, seal.until)
+    row = await connection.fetchrow(_rows(seal.table_name, seal.format, seal.since), seal.since, seal.until)
     assert row is not None
     fault = _fault(seal, row)
     retired = fault == "sealed_rows_missing" and kept_since is not None and seal.until <= kept_since + SKEW

@@ -52,5 +52,5 @@ CREATE POLICY look ON audit_verifications FOR SELECT TO paygate_operator, paygat
 GRANT SELECT, INSERT, UPDATE ON audit_verifications TO paygate_worker;
 GRANT SELECT ON audit_verifications TO paygate_operator, paygate_console;
 
-ALTER TABLE findings DROP CONSTRAINT findings_source_check;
-ALTER TABLE findings ADD CONSTRAINT findings_source_check CHECK (source IN ('watchdog', 'reconciler', 'sealer'));
+ALTER TABLE findings DROP CONSTRAINT findings_source_check,
+    ADD CHECK (source IN ('watchdog', 'reconciler', 'sealer'));

@@ -126,8 +126,9 @@ async def seal_next(connection: Connection, table: str, *, rows_max: int = ROWS_
         return None
     version = max(COLUMNS[table])
     row = await connection.fetchrow(
-        f"WITH found AS ({_rows(table, version, since)}), s AS (SELECT $3::varchar AS table_name, $4::integer AS number,"
-        f" {version}::smallint AS format, coalesce($1, '-infinity'::timestamptz) AS since, $2::timestamptz AS until,"
+        f"WITH found AS ({_rows(table, version, since)}),"
+        f" s AS (SELECT $3::varchar AS table_name, $4::integer AS number, {version}::smallint AS format,"
+        " coalesce($1, '-infinity'::timestamptz) AS since, $2::timestamptz AS until,"
         " count, digest, now() AS sealed_at FROM found)"
         " INSERT INTO audit_seals (table_name, number, format, since, until, count, digest, sealed_at, chain)"
         f" SELECT s.*, {_chain('$5::bytea')} FROM s RETURNING {_SEAL.replace('s.', '')}",

@@ -158,6 +158,18 @@ async def test_every_column_is_sealed(owner: Owner, table: str) -> None:
     assert set(formats[max(formats)]) == {row["attname"] for row in columns}
 
 
+@pytest.mark.parametrize("table", TABLES)
+async def test_a_stretch_is_found_by_its_two_ends(owner: Owner, worker: Database, table: str) -> None:
+    made = await sealed(worker, table)
+    async with worker.as_system() as connection:
+        await connection.execute("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+        rows_of = audit_seals._rows(table, made[-1].format, made[-1].until)
+        await connection.execute(f"PREPARE stretch (timestamptz, timestamptz) AS {rows_of}")
+        plan = await connection.fetch("EXPLAIN EXECUTE stretch ('2020-01-01', '2030-01-01')")
+        await connection.execute("DEALLOCATE stretch")
+    assert "Index Cond: ((created_at >= $1) AND (created_at < $2))" in {row[0].strip() for row in plan}
+
+
 # ── What is found ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 ONE_LOG = "id = (SELECT id FROM audit_logs WHERE action = 'transaction.charge' ORDER BY created_at, id LIMIT 1)"

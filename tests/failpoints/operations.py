@@ -227,6 +227,8 @@ def _worker() -> Iterator[Operation]:
         "fill_due": (scenes.never_told, None, "completed"),
         "flag_overdue": (scenes.overlooked, None, "processing"),
         "reconcile_due": (scenes.not_reconciled, None, "completed"),
+        "Sealer.seal_due": (scenes.unsealed, None, "completed"),
+        "verify_due": (scenes.unverified, None, "completed"),
         "Rounds.watch": (scenes.tampered, acts.watched, "completed"),
     }
     mends: dict[Prepare, Prepare] = {scenes.tampered: scenes.mended, scenes.overlooked: scenes.given_up_on}

@@ -13,6 +13,7 @@ import stripe
 
 from db import ids
 from db.account_readings import Reading
+from gateway import sealing
 from gateway.transactions import gaps, journal, provider_events, reconciler, recovery
 from providers.simulator.stripe_events import WEBHOOK_SECRET
 from tests.failpoints.acts import CHALLENGED, account_id, charge, decided_by_people, follow, psp_tells, transaction_id
@@ -284,6 +285,20 @@ async def made_elsewhere(scene: Scene) -> None:
 async def booked_yesterday(scene: Scene) -> None:
     await charge(scene, scene.stage.heir)
     await scene.age(24, everything=True)
+
+
+async def unsealed(scene: Scene) -> None:
+    """History that nobody has sealed: there is as much to do each time."""
+    await unknown()(scene)
+    await scene.stage.owner.execute(
+        "BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM audit_seals; DELETE FROM audit_verifications;"
+        " COMMIT"
+    )
+
+
+async def unverified(scene: Scene) -> None:
+    await unsealed(scene)
+    await sealing.Sealer().seal_due(scene.stage.heir.worker)
 
 
 async def tampered(scene: Scene) -> None:

@@ -289,7 +289,7 @@ async def test_a_chain_cut_at_its_end_is_found_by_a_head_that_was_noted(owner: O
     assert await faults(worker, noted) == [("seals_displaced", noted.number)]
 
 
-@pytest.mark.parametrize("role", [Role.APP, Role.WORKER, Role.OPERATOR])
+@pytest.mark.parametrize("role", [Role.APP, Role.WORKER, Role.OPERATOR, Role.CONSOLE])
 async def test_a_row_that_comes_late_is_found_whoever_wrote_it(
     owner: Owner, worker: Database, database_url: str, role: Role
 ) -> None:

@@ -15,7 +15,9 @@ import asyncpg
 import pytest
 
 from db import embedded, schema
+from tests import support_desk
 from tests.house import House
+from tests.support_desk import SupportDesk
 
 pytest_plugins = ["tests.shared_run"]
 MEMORY, ROOM = Path("/dev/shm"), 2 << 30  # noqa: S108 - where Linux keeps files in memory
@@ -75,6 +77,20 @@ async def shared_house(postgres: embedded.Server, template: str) -> AsyncIterato
     async with cloned(postgres, template) as url, House.opened(url) as opened:
         yield opened
         await opened.check_invariants()
+
+
+@pytest.fixture
+async def support(house: House) -> AsyncIterator[SupportDesk]:
+    """The support console beside the house."""
+    async with support_desk.opened(house) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+async def shared_support(shared_house: House) -> AsyncIterator[SupportDesk]:
+    """The same beside the house that the tests of one file share."""
+    async with support_desk.opened(shared_house) as opened:
+        yield opened
 
 
 @asynccontextmanager

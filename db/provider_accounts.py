@@ -71,6 +71,12 @@ async def all_accounts(connection: Connection, partner_id: UUID | None = None) -
     return [shapes.read(ProviderAccount, row) for row in rows]
 
 
+async def any_live(connection: Connection) -> bool:
+    """Of those that the transaction's identity may see."""
+    found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM provider_accounts WHERE livemode AND enabled)")
+    return found
+
+
 async def open_to(connection: Connection, scope: Scope) -> dict[UUID, ProviderAccount]:
     """The accounts that a partner may use in a mode: its own and the platform's, disabled ones too."""
     rows = await connection.fetch(

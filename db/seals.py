@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db import customers, endpoints, payment_methods, provider_accounts, signing_keys
+from db import customers, endpoints, payment_methods, provider_accounts, signing_keys, support_users
 from db.database import Connection
 from db.vault import Vault
 
@@ -21,6 +21,7 @@ async def versions_in_use(connection: Connection) -> list[tuple[int, str, int]]:
         " UNION ALL SELECT get_byte(personal, 0), 'customer' FROM customers WHERE deleted_at IS NULL"
         " UNION ALL SELECT get_byte(tokens, 0), 'stored payment method' FROM stored_payment_methods"
         "  WHERE deleted_at IS NULL"
+        " UNION ALL SELECT get_byte(totp_secret, 0), 'second factor' FROM support_users WHERE totp_secret IS NOT NULL"
         " UNION ALL SELECT pepper_id, 'API key' FROM api_keys"
         "  WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > now())"
         ") used GROUP BY version, what ORDER BY version, what"
@@ -40,6 +41,6 @@ async def reseal(connection: Connection, vault: Vault) -> int:
             sealed = vault.seal(vault.open(account.credentials, context), context)
             await provider_accounts.replace_credentials(connection, account.id, sealed)
             changed += 1
-    for family in (endpoints, customers, payment_methods, signing_keys):
+    for family in (endpoints, customers, payment_methods, signing_keys, support_users):
         changed += await family.reseal(connection, vault)
     return changed

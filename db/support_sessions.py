@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import IPv4Address, IPv6Address
 from uuid import UUID
 
 from db import shapes
@@ -35,6 +36,18 @@ class SupportSession:
     created_at: datetime
     seen_at: datetime
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSession:
+    """As its owner sees it in a list."""
+
+    id: UUID
+    verified: bool
+    ip_address: IPv4Address | IPv6Address | None
+    user_agent: str | None
+    created_at: datetime
+    seen_at: datetime
 
 
 _COLUMNS = ", ".join(
@@ -127,12 +140,44 @@ async def look_across(connection: Connection, session_id: UUID, *, reason: str, 
     )
 
 
-async def end(connection: Connection, session_id: UUID) -> None:
-    await connection.execute("UPDATE support_sessions SET ended_at = now() WHERE id = $1", session_id)
-
-
-async def end_all(connection: Connection, user_id: UUID) -> None:
-    """Every session of this person, wherever it was begun."""
-    await connection.execute(
-        "UPDATE support_sessions SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL", user_id
+async def end(connection: Connection, session_id: UUID) -> bool:
+    """Whether it was still going on."""
+    ended = await connection.fetchval(
+        "UPDATE support_sessions SET ended_at = now() WHERE id = $1 AND ended_at IS NULL RETURNING true", session_id
     )
+    return bool(ended)
+
+
+async def end_all(connection: Connection, user_id: UUID, *, but: UUID | None = None) -> int:
+    """Every session of this person, wherever it was begun; how many."""
+    ended = await connection.fetch(
+        """UPDATE support_sessions SET ended_at = now()
+           WHERE user_id = $1 AND ended_at IS NULL AND id IS DISTINCT FROM $2 RETURNING 1""",
+        user_id,
+        but,
+    )
+    return len(ended)
+
+
+async def open_ones(connection: Connection, user_id: UUID) -> list[OpenSession]:
+    """Those of one person, newest first."""
+    rows = await connection.fetch(
+        f"""SELECT {shapes.columns(OpenSession)} FROM support_sessions
+            WHERE user_id = $1 AND ended_at IS NULL AND expires_at > now()
+              AND seen_at > now() - make_interval(secs => $2)
+            ORDER BY id DESC""",
+        user_id,
+        IDLE_SECONDS,
+    )
+    return [shapes.read(OpenSession, row) for row in rows]
+
+
+async def forget(connection: Connection, limit: int) -> int:
+    """Delete what has been over for a month, as the worker; how many."""
+    gone = await connection.fetch(
+        """DELETE FROM support_sessions WHERE id IN (
+               SELECT id FROM support_sessions WHERE expires_at < now() - interval '1 month' LIMIT $1)
+           RETURNING 1""",
+        limit,
+    )
+    return len(gone)

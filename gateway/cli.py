@@ -31,6 +31,9 @@ COMMANDS: Mapping[str, Entry] = {
     "trigger": Entry("gateway.cli_trigger:trigger", "Make an event happen in test mode, by what causes it."),
     "partners": Entry("gateway.cli_operators:partners", "Create, list, deactivate partners."),
     "keys": Entry("gateway.cli_operators:keys", "Create, list, rotate, revoke a partner's API keys."),
+    "support-users": Entry(
+        "gateway.cli_support_users:commands", "Create, list, disable, reset the people of the support console."
+    ),
     "secrets": Entry("gateway.cli_operators:secrets", "Show and reseal what the secret keys protect."),
     "signing-keys": Entry("gateway.cli_signing_keys:commands", "List and rotate the keys that sign webhooks publicly."),
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),

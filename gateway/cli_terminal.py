@@ -21,7 +21,7 @@ import click
 from db import ids
 from db.database import CommitUncertain, Database, Role, Unavailable
 from db.vault import CannotOpen, Vault
-from gateway import config, doctor, partners, telemetry
+from gateway import config, doctor, partners, people, telemetry
 from gateway.config import Settings
 from gateway.partners import Desk
 
@@ -33,6 +33,8 @@ EXPECTED = (
     doctor.Unfit,
     partners.NotFound,
     partners.Refused,
+    people.NotFound,
+    people.Refused,
     Unavailable,
     CommitUncertain,
     CannotOpen,

@@ -27,10 +27,11 @@ from db import embedded, ids, provider_accounts, schema
 from db.database import Database, Role
 from db.support_users import SupportRole
 from db.vault import Vault
-from gateway import listener, partners, people, runtime, telemetry, tour, worker
+from gateway import listener, partners, runtime, telemetry, tour, worker
 from gateway.app import create_app
 from gateway.config import Settings
 from gateway.console import access, gates
+from gateway.people import People
 from gateway.tour import Screen
 from providers.simulator import CREDENTIALS, SIMULATORS
 
@@ -128,7 +129,8 @@ async def _show(
         if as_json:
             click.echo(json.dumps(_told(stage, server)))
         else:
-            tour.invite(screen, stage.base_url, stage.memory.api_key, stage.simulators, told)
+            console = (f"{stage.base_url}/console", CONSOLE_USER, stage.memory.console_password)
+            tour.invite(screen, stage.base_url, stage.memory.api_key, stage.simulators, told, console)
         await stop.wait()
         screen.say("Stopping")
 
@@ -214,8 +216,8 @@ async def _seeded(settings: Settings, memory: Memory, simulators: dict[str, str]
             issued = await desk.issue_key(partner.id, livemode=False, name="demo")
             memory = replace(memory, partner_id=ids.encode("prt", partner.id), api_key=issued.text)
         if not memory.console_password:
-            invited = await people.invite(
-                database, email=CONSOLE_USER, name="Demo Admin", role=SupportRole.ADMIN, actor=desk.actor
+            invited = await People(database, desk.actor).invite(
+                email=CONSOLE_USER, name="Demo Admin", role=SupportRole.ADMIN, settled=True
             )
             memory = replace(memory, console_password=invited.password)
         accounts = dict(memory.accounts)

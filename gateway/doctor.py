@@ -80,7 +80,7 @@ async def examine(environ: Mapping[str, str]) -> list[Finding]:
             for problem in error.problems
         ]
     findings = [Finding(check="configuration", ok=True, told="the settings can be read")]
-    findings += [_hosts(settings), _rehearsal(settings)]
+    findings += [_hosts(settings), _rehearsal(settings), _second_factor(settings)]
     for role in Role:
         findings += await _examine_role(settings, role)
     if settings.redis_url is not None:
@@ -262,6 +262,17 @@ def _rehearsal(settings: Settings) -> Finding:
         not settings.failpoints or reached_as <= _THIS_MACHINE,
         "this process is told to crash or pause itself" if settings.failpoints else "none is armed",
         "unset PAYGATE_FAILPOINTS, or listen on 127.0.0.1",
+    )
+
+
+def _second_factor(settings: Settings) -> Finding:
+    asked = settings.console_second_factor
+    return Finding(
+        check="second factor",
+        ok=asked or settings.console_host in _THIS_MACHINE,
+        told=f"the support console {'asks' if asked else 'does not ask'} everybody for a second factor",
+        mend="unset PAYGATE_CONSOLE_SECOND_FACTOR",
+        weight="advice",
     )
 
 

@@ -184,7 +184,15 @@ async def _show_timeline(client: httpx.AsyncClient, screen: Screen, transaction:
     screen.detail("  →  ".join(steps))
 
 
-def invite(screen: Screen, base_url: str, api_key: str, simulators: Mapping[str, str], charged: Json) -> None:
+def invite(
+    screen: Screen,
+    base_url: str,
+    api_key: str,
+    simulators: Mapping[str, str],
+    charged: Json,
+    console: tuple[str, str, str],
+) -> None:
+    """`console`: its address, user and password."""
     body = json.dumps(
         {
             "amount": "12.50",
@@ -194,6 +202,7 @@ def invite(screen: Screen, base_url: str, api_key: str, simulators: Mapping[str,
     )
     screen.text()
     screen.say("Ready", f"{base_url}/docs  describes the API")
+    screen.say("Support console", "{}  sign in as {} with {}".format(*console))
     for name, url in simulators.items():
         screen.detail(
             f"simulated {name} at {url}: order misbehaviour at /_simulator/faults, see its books at /_simulator/ledger"

@@ -19,6 +19,7 @@ from db import (
     outbox,
     partitions,
     signing_keys,
+    support_sessions,
     transactions,
 )
 from db.database import CommitUncertain, Role, Unavailable
@@ -185,6 +186,10 @@ async def _keep_house(opened: Runtime) -> None:
     while forgotten == FORGET_MAX:
         async with opened.database.as_system() as connection:
             forgotten = await idempotency.forget_expired(connection, FORGET_MAX)
+    forgotten = FORGET_MAX
+    while forgotten == FORGET_MAX:
+        async with opened.database.as_system() as connection:
+            forgotten = await support_sessions.forget(connection, FORGET_MAX)
 
 
 async def _metrics(settings: Settings, stop: asyncio.Event) -> None:

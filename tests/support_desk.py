@@ -15,13 +15,15 @@ import httpx
 
 from db import ids
 from db.support_users import SupportRole, SupportUser
-from gateway import people
 from gateway.app import create_app
 from gateway.console import access, cookies, gates
 from gateway.console.access import Console
+from gateway.people import Invited, People
 from tests.house import House
 
 CSRF = re.compile(r'name="csrf" value="([^"]+)"')
+
+_SETTINGS = {"console_second_factor": False, "failed_auth_per_minute": 10_000}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -111,22 +113,18 @@ class SupportDesk:
         assert clerk.cookie is not None, f"{answer.status_code} {answer.text}"
         return clerk
 
-    async def invited(self, role: SupportRole | str = SupportRole.ADMIN, name: str = "Robin") -> people.Invited:
+    async def invited(self, role: SupportRole | str = SupportRole.ADMIN, name: str = "Robin") -> Invited:
         """A new person, whose password is their own already."""
-        return await people.invite(
-            self.console.reading,
-            email=f"{secrets.token_hex(4)}@support.example",
-            name=name,
-            role=SupportRole(role),
-            actor="operator:test",
+        return await People(self.console.reading, "operator:test").invite(
+            email=f"{secrets.token_hex(4)}@support.example", name=name, role=SupportRole(role), settled=True
         )
 
 
 @asynccontextmanager
 async def opened(house: House, **settings: Any) -> AsyncIterator[SupportDesk]:
-    """The console at /console of the house's own address. Without a second factor, unless a test sets one."""
+    """The console at /console of the house's own address. Without a second factor, unless `settings` say otherwise."""
     acting = house.background
-    acting.settings = dataclasses.replace(acting.settings, **{"console_second_factor": False} | settings)
+    acting.settings = dataclasses.replace(acting.settings, **_SETTINGS | settings)
     async with access.opened(acting) as console:
         house.app = create_app(house.runtime, also=gates.doors(console))
         yield SupportDesk(house=house, console=console)

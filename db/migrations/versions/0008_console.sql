@@ -54,10 +54,12 @@ CREATE TABLE support_users (
     role                support_role NOT NULL,
     password            text NOT NULL,           -- argon2id, in its own notation
     password_changed_at timestamptz,             -- NULL: still the one that was handed over, to be changed at once
-    totp_secret         bytea,                   -- sealed; NULL: no second factor yet, to be set up at once
+    totp_secret         bytea,                   -- sealed; NULL: no second factor yet
+    second_factor       boolean GENERATED ALWAYS AS (totp_secret IS NOT NULL) STORED,
     totp_step           bigint NOT NULL DEFAULT 0,  -- 30 s steps since 1970; a code of this step or before was used
-    failures            integer NOT NULL DEFAULT 0 CHECK (failures >= 0),  -- since the last success
+    failures            integer NOT NULL DEFAULT 0 CHECK (failures >= 0),  -- tries that did not succeed (yet)
     locked_until        timestamptz,
+    signed_in_at        timestamptz,             -- last, with all that was asked for
     created_by          varchar(100) NOT NULL,
     created_at          timestamptz NOT NULL DEFAULT now(),
     updated_at          timestamptz NOT NULL DEFAULT now(),
@@ -94,6 +96,9 @@ ALTER TABLE support_sessions FORCE ROW LEVEL SECURITY;
 CREATE POLICY people ON support_sessions TO paygate_console, paygate_operator USING (true);
 GRANT SELECT, INSERT, UPDATE, DELETE ON support_sessions TO paygate_console;
 GRANT SELECT, UPDATE (ended_at) ON support_sessions TO paygate_operator;
+CREATE POLICY housekeeping ON support_sessions FOR DELETE TO paygate_worker USING (expires_at < now());
+CREATE POLICY housekeeping_reads ON support_sessions FOR SELECT TO paygate_worker USING (expires_at < now());
+GRANT SELECT (id, expires_at), DELETE ON support_sessions TO paygate_worker;
 
 -- ── Four eyes ───────────────────────────────────────────────────────────────────────────────────────────────────
 -- What one person asks for above a limit is done once another one approves exactly that, in time.

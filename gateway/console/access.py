@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from db.database import Database, Role
 from gateway import runtime
+from gateway.api.rate_limit import LocalLimiter
 from gateway.config import Settings
 from gateway.partners import Desk
 from gateway.runtime import Runtime
@@ -24,6 +25,8 @@ class Console:
     """As `Role.WORKER`: what changes payments goes through the use cases under this."""
     operating: Database
     """As `Role.OPERATOR`: partners, keys, accounts."""
+    failures: LocalLimiter = field(default_factory=LocalLimiter)
+    """Of signing in, by client address."""
 
     @property
     def settings(self) -> Settings:

@@ -21,6 +21,7 @@ from gateway.api import body
 from gateway.api.errors import Problem
 from gateway.console import rendering
 from gateway.console.access import Console
+from gateway.people import Whence
 from gateway.transactions.commands import Caller, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -90,6 +91,10 @@ class Knock:
         if found is None:
             raise NotFound
         return found
+
+    @property
+    def whence(self) -> Whence:
+        return Whence(ip_address=self.ip_address, user_agent=self.user_agent, request_id=self.request_id)
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """A page; where htmx asks, the block of it that the template names `part`."""

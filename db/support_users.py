@@ -57,11 +57,11 @@ class Try:
     """One of the few that a person has to prove who they are. It counts as failed until it is known not to be."""
 
     user: SupportUser
-    password: str = field(repr=False)
-    """As argon2 wrote it."""
-    totp_secret: bytes | None = field(repr=False)
+    password: str | None = field(default=None, repr=False)
+    """As argon2 wrote it; None: whatever is tried, nothing opens now."""
+    totp_secret: bytes | None = field(default=None, repr=False)
     """Sealed."""
-    is_last: bool
+    is_last: bool = False
     """If it fails, nothing opens for `LOCK_SECONDS`."""
 
 
@@ -152,7 +152,7 @@ async def reset(connection: Connection, user_id: UUID, password: str) -> None:
 
 
 async def take_try(connection: Connection, *, email: str | None = None, user_id: UUID | None = None) -> Try | None:
-    """None: there is no such person, or no more tries. To be committed before anything is compared.
+    """None: there is no such person. To be committed before anything is compared.
 
     Counted before it is known how it ends, so that of any number of guesses at once only ten are looked at.
     """
@@ -167,10 +167,13 @@ async def take_try(connection: Connection, *, email: str | None = None, user_id:
         FAILURES_MAX,
         LOCK_SECONDS,
     )
-    if row is None:
-        return None
-    user = shapes.read(SupportUser, row)
-    return Try(user, row["password"], row["totp_secret"], row["failures"] >= FAILURES_MAX)
+    if row is not None:
+        is_last = row["failures"] >= FAILURES_MAX
+        return Try(shapes.read(SupportUser, row), row["password"], row["totp_secret"], is_last)
+    row = await connection.fetchrow(
+        f"SELECT {_COLUMNS} FROM support_users WHERE lower(email) = lower($1) OR id = $2", email, user_id
+    )
+    return None if row is None else Try(shapes.read(SupportUser, row))
 
 
 async def give_back(connection: Connection, user_id: UUID, password: str) -> bool:

@@ -110,10 +110,11 @@ class Porter:
         self, known: Try | None, password: str, then: Callable[[Connection, SupportUser], Awaitable[T]]
     ) -> T:
         """What `then` makes of the person whose password this is; it cannot change before that. Raises `Wrong`."""
-        if await passwords.fits(password, None if known is None else known.password) and known is not None:
-            fresh = await passwords.hashed(password) if passwords.is_outdated(known.password) else None
+        stored = None if known is None else known.password
+        if await passwords.fits(password, stored) and known is not None and stored is not None:
+            fresh = await passwords.hashed(password) if passwords.is_outdated(stored) else None
             async with self.reading.across() as connection:
-                if await support_users.give_back(connection, known.user.id, known.password):
+                if await support_users.give_back(connection, known.user.id, stored):
                     if fresh is not None:
                         await support_users.change_hash(connection, known.user.id, fresh)
                     return await then(connection, known.user)

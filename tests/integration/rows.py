@@ -19,6 +19,8 @@ ALICE, BOB = ids.new(), ids.new()
 KEY_HASHES = {ALICE: "\\x" + "a1" * 32, BOB: "\\x" + "b0" * 32}
 ACCOUNTS = {ALICE: ids.new(), BOB: ids.new()}
 PLATFORM_ACCOUNT = ids.new()
+ADA, GRACE = ids.new(), ids.new()
+"""People of the support console; Grace decides what Ada asks for. Bob's payments are looked at in a session that is over."""
 _ACCOUNT = {"provider": "stripe", "livemode": False, "label": "test", "credentials": "\\x00"}
 _MONEY = {"amount": "10.00", "currency": "USD", "livemode": False}
 _AT = {"created_at": NOW, "updated_at": NOW}
@@ -44,6 +46,9 @@ def _rows() -> Iterator[Row]:
     yield "audit_seals", window | sealed
     counts = {"number": 1, "rows": 1, "retired": 0, "broken": 0}
     yield "audit_verifications", {"table_name": "test", "started_at": NOW} | counts
+    for person_id in (ADA, GRACE):
+        named = {"email": f"{person_id}@support.example", "name": "Ada", "role": "finance"}
+        yield "support_users", {"id": person_id, "password": "$argon2id$", "created_by": "test"} | named | _AT
     for partner_id in (ALICE, BOB):
         yield from _of_partner(partner_id)
         for old in (False, True):
@@ -67,6 +72,9 @@ def _of_partner(partner_id: UUID) -> Iterator[Row]:
     yield "routing_activations", mine | version | acts | {"id": ids.new()}
     card = {"id": ids.new(), "livemode": False, "type": "card", "providers": ["stripe"], "tokens": "\\x00"}
     yield "stored_payment_methods", mine | card
+    token = {"id": ids.new(), "token_hash": KEY_HASHES[partner_id], "user_id": ADA, "verified": True}
+    until = {"livemode": False, "expires_at": LONG_AGO if partner_id == BOB else NEVER}
+    yield "support_sessions", mine | token | until | {"created_at": NOW, "seen_at": NOW}
     for name in (_receivable(partner_id), "partner_payable"):
         yield "ledger_accounts", mine | {"currency": "USD", "name": name}
     key = {"livemode": False, "key": "key-00000001", "fingerprint": "\\x" + "00" * 32}
@@ -114,6 +122,10 @@ def _of_sale(partner_id: UUID, *, old: bool) -> Iterator[Row]:
     yield "provider_calls", of_sale | {"id": _id(old=old)} | asked
     decided = {"attempt_id": charge, "verdict": "failed", "version": 1, "evidence": "the bank's statement"}
     yield "review_decisions", of_sale | {"id": ids.new(), "requested_by": "ada"} | decided
+    wanted = {"livemode": False, "amount": "10.00", "currency": "USD", "reason": "other", "state": "requested"}
+    until = {"requested_at": NOW, "expires_at": NEVER}
+    yield "approvals", of_sale | {"id": ids.new(), "requested_by": ADA} | wanted | until
+    yield "transaction_notes", of_sale | {"id": ids.new(), "author_id": ADA, "note": "called back"}
     yield "findings", mine | {"id": ids.new(), "source": "reconciler", "kind": "test", "subject": str(sale)}
 
 

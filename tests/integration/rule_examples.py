@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from db import ids
+from tests.integration.rows import GRACE
 
 NOWHERE = "00000000-0000-7000-8000-000000000000"
 OTHER_HASH = "\\x" + "c0" * 32
@@ -63,6 +64,8 @@ _CHARGE = {"of": "t.operation = 'charge'", "state": "declined"}
 _OPEN = {"of": "t.operation = 'charge'", "state": "sending"}
 _REFUND = {"of": "t.operation = 'refund'", "state": "sending"}
 
+_TOKEN = {"token_hash": OTHER_HASH}
+
 EXAMPLES: Mapping[str, Mapping[str, Example]] = {
     "account_readings": {"account_readings_pkey": same(), "account_readings_account_id_fkey": same(account_id=NOWHERE)},
     "api_keys": {
@@ -71,6 +74,19 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "api_keys_hash_check": new(hash="\\x00"),
         "api_keys_scopes_check": new(hash=OTHER_HASH, scopes=[]),
         "api_keys_partner_id_fkey": new(hash=OTHER_HASH, partner_id=NOWHERE),
+    },
+    "approvals": _KEPT
+    | {
+        "approvals_pkey": same(),
+        "approvals_amount_check": new(amount=0),
+        "approvals_currency_fkey": new(currency="XXA"),
+        "approvals_partner_id_transaction_id_fkey": new(transaction_id=NOWHERE),
+        "approvals_requested_by_fkey": new(requested_by=NOWHERE),
+        "approvals_decided_by_fkey": new(state="rejected", decided_by=NOWHERE, decided_at="2020-01-01"),
+        "approvals_check": update(f"state = 'withdrawn', decided_by = '{GRACE}', decided_at = now()"),
+        "approvals_check1": update(f"decided_by = '{GRACE}'"),
+        "four_eyes": update("state = 'approved', decided_by = requested_by, decided_at = now()"),
+        "guard": update("amount = 1"),
     },
     "attempts": {
         "attempts_pkey": same(**_CHARGE),
@@ -262,6 +278,20 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "stored_payment_methods_type_fkey": new(type="barter"),
         "tokens_erased": update("tokens = ''"),
     },
+    "support_sessions": {
+        "support_sessions_pkey": same(**_TOKEN),
+        "support_sessions_token_hash_key": new(),
+        "support_sessions_token_hash_check": new(token_hash="\\x00"),
+        "support_sessions_user_id_fkey": new(**_TOKEN, user_id=NOWHERE),
+        "support_sessions_partner_id_fkey": new(**_TOKEN, partner_id=NOWHERE),
+        "support_sessions_across_reason_check": new(**_TOKEN, across_reason="too short", across_until="2020-01-01"),
+        "support_sessions_check": new(**_TOKEN, across_reason="a reason that is long enough"),
+    },
+    "support_users": {
+        "support_users_pkey": update(f"id = '{NOWHERE}'"),
+        "support_users_email": update("email = 'Ada@support.example'"),
+        "support_users_failures_check": update("failures = -1"),
+    },
     "transaction_events": _PARTITIONED
     | {
         "transaction_events_pkey": same(),
@@ -269,6 +299,13 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "transaction_events_partner_id_transaction_id_fkey": same(transaction_id=NOWHERE),
     },
     "transaction_events_other": _PARTITION,
+    "transaction_notes": _HISTORY
+    | {
+        "transaction_notes_pkey": same(),
+        "transaction_notes_author_id_fkey": new(author_id=NOWHERE),
+        "transaction_notes_note_check": new(note=""),
+        "transaction_notes_partner_id_transaction_id_fkey": new(transaction_id=NOWHERE),
+    },
     "transactions": {
         "transactions_pkey": same(idempotency_key=None),
         "one_transaction_per_key": new(),

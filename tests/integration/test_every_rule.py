@@ -159,45 +159,56 @@ WHO: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "the worker": ("paygate_worker", {}),
     "the worker for alice": ("paygate_worker", {"app.current_partner_id": str(ALICE)}),
     "an operator": ("paygate_operator", {}),
+    "a console": ("paygate_console", {}),
+    "a console for alice": ("paygate_console", {"app.current_partner_id": str(ALICE)}),
+    "a console for all": ("paygate_console", {"app.across_partners": "on"}),
 }
-_OWN = {"alice": "a", "the worker for alice": "a", "an operator": "ab"}
+_PARTNERS = {"alice": "a", "the worker for alice": "a", "an operator": "ab"}
+_CONSOLE = {"a console for alice": "a", "a console for all": "ab"}
+_OWN = _PARTNERS | _CONSOLE
 _WORKERS = _OWN | {"the worker": "ab", "the worker for alice": "ab"}
-_NOBODYS = dict.fromkeys(("the worker", "the worker for alice", "an operator"), "p")
+_PEOPLES = ("an operator", "a console", "a console for alice", "a console for all")
+_NOBODYS = dict.fromkeys(("the worker", "the worker for alice", *_PEOPLES), "p")
 _SEALED = _OWN | {"the worker": "ab"}
 SEEN: Mapping[str, Mapping[str, str]] = {
-    "api_keys": _OWN | {"alice's key": "a"},
+    "api_keys": _PARTNERS | {"alice's key": "a"},
+    "approvals": _OWN,
     "attempts": _WORKERS,
     "audit_logs": _SEALED,
-    "audit_logs_other": _OWN,
+    "audit_logs_other": _PARTNERS,
     "audit_seals": _NOBODYS,
     "audit_verifications": _NOBODYS,
-    "customers": _OWN,
+    "customers": _PARTNERS,
     "disputes": _OWN,
     "events": _WORKERS,
     "findings": _WORKERS,
-    "idempotency_keys": _OWN | {"the worker": "b", "the worker for alice": "ab"},
+    "idempotency_keys": _PARTNERS | {"the worker": "b", "the worker for alice": "ab"},
     "ledger_accounts": _OWN,
     "ledger_entries": _SEALED,
-    "partners": _OWN,
+    "partners": _OWN | {"a console": "ab", "a console for alice": "ab"},
     "provider_accounts": dict.fromkeys(WHO, "abp")
-    | {"nobody": "", "alice": "ap", "alice's key": "", "alice's psp": "a"},
+    | {"nobody": "", "alice": "ap", "alice's key": "", "alice's psp": "a"}
+    | {"a console": "p", "a console for alice": "ap"},
     "provider_calls": _OWN,
-    "provider_calls_other": _OWN,
-    "provider_events": {"the worker": "ab", "the worker for alice": "ab", "an operator": "ab"},
+    "provider_calls_other": _PARTNERS,
+    "provider_events": _CONSOLE | {"the worker": "ab", "the worker for alice": "ab", "an operator": "ab"},
     "refunds": _OWN,
     "review_decisions": _OWN,
     "routing_activations": _OWN,
     "routing_rules": _OWN,
-    "routing_tallies": _OWN,
-    "stored_payment_methods": _OWN,
+    "routing_tallies": _PARTNERS,
+    "stored_payment_methods": _PARTNERS,
+    "support_sessions": {"the worker": "b", "the worker for alice": "b"} | dict.fromkeys(_PEOPLES, "ab"),
+    "support_users": dict.fromkeys(_PEOPLES, "p"),
     "transaction_events": _OWN,
-    "transaction_events_other": _OWN,
+    "transaction_events_other": _PARTNERS,
+    "transaction_notes": _OWN,
     "transactions": _OWN | {"the worker": "b", "the worker for alice": "ab"},
     "webhook_attempts": _WORKERS,
     "webhook_deliveries": _WORKERS,
-    "webhook_deliveries_other": _OWN,
+    "webhook_deliveries_other": _PARTNERS,
     "webhook_endpoints": _WORKERS,
-    "webhook_manifests": _WORKERS,
+    "webhook_manifests": _PARTNERS | {"the worker": "ab", "the worker for alice": "ab"},
     "webhook_replays": _WORKERS,
 }
 """Whose rows the policies show to whom: alice's, bob's, the platform's; to everybody else none.
@@ -209,7 +220,8 @@ Grants are set aside: they may only take away from this.
 async def seen(owner: Owner, table: str, *changes: str) -> dict[str, str]:
     """Whose rows each of WHO sees, after some changes of the schema."""
     found = {}
-    column = "NULL::uuid" if SEEN[table] is _NOBODYS else "id" if table == "partners" else "partner_id"
+    column = {"partners": "id", "support_users": "NULL::uuid"}.get(table, "partner_id")
+    column = "NULL::uuid" if SEEN[table] is _NOBODYS else column
     for who, (role, settings) in WHO.items():
         identity = (f"SET LOCAL {name} = '{value}'" for name, value in settings.items())
         granted = f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
@@ -236,12 +248,12 @@ async def test_without_any_one_policy_somebody_sees_less(owner: Owner, table: st
             assert await seen(owner, table, rule.left_out) != before, rule
 
 
-WRITES = frozenset({"receive"})
+WRITES = frozenset({"receive", "console_writes"})
 """Policies that show nothing and let something be written."""
 
 
 async def test_a_notification_is_let_in_as_received_and_as_nothing_else(owner: Owner) -> None:
-    (receive,) = [rule for rule in await schema_rules.rules(owner, "policy") if rule.name in WRITES]
+    (receive,) = [rule for rule in await schema_rules.rules(owner, "policy") if rule.name == "receive"]
     stored = (
         "INSERT INTO provider_events (id, account_id, provider, dedupe_key, headers, body, state)"
         f" VALUES (uuid_v7(), '{ACCOUNTS[ALICE]}', 'stripe', 'told', '{{}}', '', 'received')"
@@ -254,13 +266,29 @@ async def test_a_notification_is_let_in_as_received_and_as_nothing_else(owner: O
                 await owner.execute(statement)
 
 
+async def test_what_the_console_writes_of_nobodys_is_let_in_by_its_policy(owner: Owner) -> None:
+    (writes,) = [rule for rule in await schema_rules.rules(owner, "policy") if rule.name == "console_writes"]
+    act = (
+        "INSERT INTO audit_logs (id, actor, action, resource_type, resource_id)"
+        " VALUES (uuid_v7(), 'support:sup_1', 'test', 'test', 'test')"
+    )
+    async with trying(owner, "SET LOCAL ROLE paygate_console"):
+        await owner.execute(act)
+    async with trying(owner, writes.left_out, "SET LOCAL ROLE paygate_console"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await owner.execute(act)
+
+
 # ── Who may delete ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_nothing_is_deleted_but_idempotency_keys(owner: Owner) -> None:
+async def test_nothing_is_deleted_but_idempotency_keys_and_sessions(owner: Owner) -> None:
     found = await owner.fetch(
         "SELECT grantee, table_name FROM information_schema.table_privileges"
         " WHERE table_schema = 'public' AND grantee = ANY ($1) AND privilege_type IN ('DELETE', 'TRUNCATE')",
         list(Role),
     )
-    assert {tuple(row) for row in found} == {(role, "idempotency_keys") for role in (Role.APP, Role.WORKER)}
+    assert {tuple(row) for row in found} == {
+        *((role, "idempotency_keys") for role in (Role.APP, Role.WORKER)),
+        (Role.WORKER, "support_sessions"),
+    }

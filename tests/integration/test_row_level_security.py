@@ -18,7 +18,7 @@ from tests.house import House
 Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 HISTORY = (
     *("transaction_events", "ledger_entries", "ledger_accounts", "events", "audit_logs"),
-    *("webhook_attempts", "webhook_manifests"),
+    *("webhook_attempts", "webhook_manifests", "transaction_notes"),
 )
 KEPT = ("attempts", "provider_events")
 """Rows may change as their state does; none may go."""

@@ -26,6 +26,8 @@ from db import (
     routing_records,
     schema,
     shapes,
+    support_sessions,
+    support_users,
 )
 from db.database import Database, Role
 from gateway.transactions import recovery
@@ -69,7 +71,7 @@ def stored_enums() -> dict[str, type[StrEnum]]:
     """Every StrEnum of the modules that name columns, by the name PostgreSQL would give it."""
     found = [
         value
-        for module in (records, api_keys, provider_calls, reviews, routing_records)
+        for module in (records, api_keys, provider_calls, reviews, routing_records, support_users)
         for value in vars(module).values()
         if isinstance(value, type)
     ]
@@ -101,6 +103,8 @@ async def test_enumerations_are_the_same_in_python_and_in_postgresql(owner: Owne
         ("audit_logs", audit.AuditLog),
         ("events", records.PublishedEvent),
         ("stored_payment_methods", payment_methods.StoredMethod),
+        ("support_users", support_users.SupportUser),
+        ("support_sessions", support_sessions.OpenSession),
     ],
 )
 async def test_every_field_of_a_record_is_a_column(owner: Owner, table: str, record: type) -> None:

@@ -38,7 +38,6 @@ BEGIN
         EXECUTE format('GRANT SELECT ON %I TO paygate_console', target);
     END LOOP;
 END $$;
-CREATE POLICY console ON provider_health FOR SELECT TO paygate_console USING (true);
 GRANT SELECT ON provider_health TO paygate_console;
 CREATE POLICY console_writes ON audit_logs FOR INSERT TO paygate_console WITH CHECK (true);
 GRANT INSERT ON audit_logs TO paygate_console;
@@ -94,10 +93,9 @@ CREATE INDEX support_sessions_user ON support_sessions (user_id) WHERE ended_at 
 ALTER TABLE support_sessions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE support_sessions FORCE ROW LEVEL SECURITY;
 CREATE POLICY people ON support_sessions TO paygate_console, paygate_operator USING (true);
-GRANT SELECT, INSERT, UPDATE, DELETE ON support_sessions TO paygate_console;
+GRANT SELECT, INSERT, UPDATE ON support_sessions TO paygate_console;
 GRANT SELECT, UPDATE (ended_at) ON support_sessions TO paygate_operator;
-CREATE POLICY housekeeping ON support_sessions FOR DELETE TO paygate_worker USING (expires_at < now());
-CREATE POLICY housekeeping_reads ON support_sessions FOR SELECT TO paygate_worker USING (expires_at < now());
+CREATE POLICY housekeeping ON support_sessions TO paygate_worker USING (expires_at < now());
 GRANT SELECT (id, expires_at), DELETE ON support_sessions TO paygate_worker;
 
 -- ── Four eyes ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -11,8 +12,10 @@ from datetime import UTC, datetime
 import pytest
 from argon2 import PasswordHasher
 
-from db import ids, support_sessions
+from db import ids, support_sessions, support_users
 from db.support_users import FAILURES_MAX
+from db.vault import CannotOpen, Vault
+from gateway.partners import Desk
 from gateway.people import Invited
 from gateway.second_factors import STEP_SECONDS, SecondFactor
 from tests import support_desk
@@ -301,6 +304,30 @@ async def test_where_it_is_voluntary_whoever_has_set_it_up_is_asked(support: Sup
     answer = await browser.sign_in(clerk.person.email, clerk.password)
     assert answer.headers["location"].startswith("/console/second-factor")
     assert not await is_in(browser)
+
+
+async def test_a_second_factor_lies_sealed_in_its_own_row_and_moves_to_a_new_key(support: SupportDesk) -> None:
+    (one, factor), (other, _) = [
+        (invited.person, await enrolled(support, invited))
+        for invited in (await support.invited(), await support.invited())
+    ]
+    old = support.console.acting.vault
+    new = Vault({2: os.urandom(32), **old.keys})
+
+    async def sealed() -> bytes:
+        found: bytes = await support.house.owner.fetchval("SELECT totp_secret FROM support_users WHERE id = $1", one.id)
+        return found
+
+    assert factor.secret not in await sealed()
+    with pytest.raises(CannotOpen):
+        support_users.open_secret(old, await sealed(), user_id=other.id)
+    desk = Desk(support.console.operating, new, "operator:test")
+    assert (1, "second factor", 2) in await desk.secrets_in_use()
+    assert await desk.reseal() >= 2
+    assert (2, "second factor", 2) in await desk.secrets_in_use()
+    assert support_users.open_secret(new, await sealed(), user_id=one.id) == factor.secret
+    with pytest.raises(CannotOpen):
+        support_users.open_secret(old, await sealed(), user_id=one.id)
 
 
 # ── Sessions ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ KEY_HASHES = {ALICE: "\\x" + "a1" * 32, BOB: "\\x" + "b0" * 32}
 ACCOUNTS = {ALICE: ids.new(), BOB: ids.new()}
 PLATFORM_ACCOUNT = ids.new()
 ADA, GRACE = ids.new(), ids.new()
-"""People of the support console; Grace decides what Ada asks for. Bob's payments are looked at in a session that is over."""
+"""People of the support console. Ada looks at Bob's payments in a session that is over."""
 _ACCOUNT = {"provider": "stripe", "livemode": False, "label": "test", "credentials": "\\x00"}
 _MONEY = {"amount": "10.00", "currency": "USD", "livemode": False}
 _AT = {"created_at": NOW, "updated_at": NOW}

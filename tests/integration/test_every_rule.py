@@ -159,6 +159,7 @@ WHO: Mapping[str, tuple[str, Mapping[str, str]]] = {
     "the worker": ("paygate_worker", {}),
     "the worker for alice": ("paygate_worker", {"app.current_partner_id": str(ALICE)}),
     "an operator": ("paygate_operator", {}),
+    "a search": ("paygate_search", {}),
     "a console": ("paygate_console", {}),
     "a console for alice": ("paygate_console", {"app.current_partner_id": str(ALICE)}),
     "a console for all": ("paygate_console", {"app.across_partners": "on"}),
@@ -188,7 +189,7 @@ SEEN: Mapping[str, Mapping[str, str]] = {
     "partners": _OWN | {"a console": "ab", "a console for alice": "ab"},
     "provider_accounts": dict.fromkeys(WHO, "abp")
     | {"nobody": "", "alice": "ap", "alice's key": "", "alice's psp": "a"}
-    | {"a console": "p", "a console for alice": "ap"},
+    | {"a search": "", "a console": "p", "a console for alice": "ap"},
     "provider_calls": _OWN,
     "provider_calls_other": _PARTNERS,
     "provider_events": _CONSOLE | {"the worker": "ab", "the worker for alice": "ab", "an operator": "ab"},
@@ -203,7 +204,7 @@ SEEN: Mapping[str, Mapping[str, str]] = {
     "transaction_events": _OWN,
     "transaction_events_other": _PARTNERS,
     "transaction_notes": _OWN,
-    "transactions": _OWN | {"the worker": "b", "the worker for alice": "ab"},
+    "transactions": _OWN | {"a search": "ab", "the worker": "b", "the worker for alice": "ab"},
     "webhook_attempts": _WORKERS,
     "webhook_deliveries": _WORKERS,
     "webhook_deliveries_other": _PARTNERS,

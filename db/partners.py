@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import TypedDict, Unpack
 from uuid import UUID
 
 import asyncpg
@@ -33,6 +34,12 @@ class Partner:
     metadata: Mapping[str, str] = field(default_factory=dict)
     created_at: datetime
     updated_at: datetime
+
+
+class PartnerLimits(TypedDict, total=False):
+    rate_limit_per_minute: int
+    amount_limits: Mapping[str, Decimal]
+    review_above: Mapping[str, Decimal]
 
 
 async def insert(
@@ -82,12 +89,15 @@ async def names(connection: Connection, partner_ids: Iterable[UUID]) -> dict[UUI
     return {row["id"]: row["name"] for row in rows}
 
 
-async def review_above(connection: Connection, partner_id: UUID, amounts: Mapping[str, Decimal]) -> Partner | None:
-    """For attempts from now on."""
+async def change(connection: Connection, partner_id: UUID, **limits: Unpack[PartnerLimits]) -> Partner | None:
+    """What is given; `review_above` is for attempts from now on."""
+    values = {name: _texts(given) if isinstance(given, Mapping) else given for name, given in limits.items()}
     row = await connection.fetchrow(
-        f"UPDATE partners SET review_above = $2 WHERE id = $1 AND deleted_at IS NULL RETURNING {_COLUMNS}",
+        f"""UPDATE partners SET rate_limit_per_minute = coalesce($2, rate_limit_per_minute),
+                   amount_limits = coalesce($3, amount_limits), review_above = coalesce($4, review_above)
+            WHERE id = $1 AND deleted_at IS NULL RETURNING {_COLUMNS}""",
         partner_id,
-        _texts(amounts),
+        *(values.get(name) for name in PartnerLimits.__annotations__),
     )
     return _partner(row) if row else None
 

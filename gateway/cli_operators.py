@@ -65,7 +65,7 @@ async def update_partner(*, partner: UUID, high_values: tuple[str, ...], none: b
         raise click.UsageError("give --review-above, or --no-review-above")
     above = amounts(high_values, "--review-above")
     async with desk() as at:
-        updated = await at.review_above(partner, above)
+        updated = await at.change_partner(partner, review_above=above)
     show(_partner(updated), as_json=as_json)
 
 

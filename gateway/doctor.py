@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -14,14 +13,13 @@ import asyncpg
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from db import feed, ids, inspection, provider_accounts, schema
+from db import feed, inspection, provider_accounts, schema
 from db.database import CommitUncertain, Database, Role, Unavailable
 from db.provider_accounts import ProviderAccount
-from db.vault import CannotOpen, Vault
-from gateway import config
+from db.vault import Vault
+from gateway import config, trials
 from gateway.config import Settings
-from gateway.runtime import Runtime, open_adapter
-from providers import contract
+from gateway.runtime import Runtime
 from providers.http import Doorway
 
 CLOCK_SKEW_MAX = timedelta(seconds=5)
@@ -33,7 +31,6 @@ FEED_LAG_MAX_SECONDS = 60.0
 """Our own transactions end within seconds: whatever holds the feed back for longer is somebody else's."""
 _THIS_MACHINE = {"127.0.0.1", "::1", "localhost"}
 REDIS_SECONDS = 2.0
-PROVIDER_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,53 +192,13 @@ async def _examine_accounts(settings: Settings) -> list[Finding]:
         told = "there is no enabled account"
         return [Finding(check="provider accounts", ok=False, told=told, mend=mend, weight="advice")]
     vault = Vault(settings.secret_keys)
-    async with Doorway(deadline_seconds=PROVIDER_SECONDS) as doorway:
+    async with trials.doorway() as doorway:
         return list(await asyncio.gather(*(_examine_account(account, vault, doorway) for account in accounts)))
 
 
 async def _examine_account(account: ProviderAccount, vault: Vault, doorway: Doorway) -> Finding:
-    """Opens the credentials and asks the PSP for a payment that does not exist: a call that moves nothing."""
-    name = f"{account.provider} {ids.encode('pac', account.id)}"
-    try:
-        adapter = open_adapter(account, vault, doorway)
-        if not adapter.capabilities.readable:
-            told = f"{name}: opens; there is no call to try it with"
-            return Finding(check="provider accounts", ok=True, told=told)
-        outcome = await adapter.look_up(adapter.prepare(_question()), provider_id=None, sent_at=datetime.now(UTC))
-    except CannotOpen as error:
-        mend = "add the missing version to PAYGATE_SECRET_KEYS, or disable the account and add it again"
-        return Finding(check="provider accounts", ok=False, told=f"{name}: {error}", mend=mend)
-    except (contract.BadCredentials, contract.Unsupported, KeyError) as error:
-        told = f"{name}: {type(error).__name__}"
-        return Finding(check="provider accounts", ok=False, told=told, mend="disable the account and add it again")
-    return Finding(
-        check="provider accounts",
-        ok=not isinstance(outcome, contract.Unknown | contract.NotSent),
-        told=f"{name}: {_answer(outcome)}",
-        mend="check the account's credentials and the way to the PSP",
-    )
-
-
-def _question() -> contract.Charge:
-    return contract.Charge(
-        reference=f"pg1_doctor_{ids.bare(ids.new())}",
-        amount=Decimal("1.00"),
-        currency="USD",
-        method="card",
-        token="doctor",  # noqa: S106 - never sent: this charge is only looked up
-        capture=True,
-        return_url="https://paygate.invalid/",
-    )
-
-
-def _answer(outcome: contract.Outcome) -> str:
-    match outcome:
-        case contract.Unknown(reason=reason):
-            return f"no usable answer ({reason})"
-        case contract.NotSent(reason=reason):
-            return f"not reached ({reason})"
-        case _:
-            return "answers"
+    tried = await trials.tried(account, vault, doorway)
+    return Finding(check="provider accounts", ok=tried.ok, told=tried.told, mend=tried.mend)
 
 
 def _hosts(settings: Settings) -> Finding:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack
 from uuid import UUID
 
 from db import api_keys as stored_keys
@@ -19,22 +19,22 @@ from db import partners as stored_partners
 from db.api_keys import ApiKey, KeyScope
 from db.database import Connection, Database
 from db.findings import Finding
-from db.partners import Partner
+from db.partners import Partner, PartnerLimits
 from db.provider_accounts import ProviderAccount
 from db.routing_records import BreakerOverride, Health
 from db.signing_keys import SigningKey
 from db.vault import Vault
-from gateway import api_keys
-from providers import PROVIDERS, contract, http
+from gateway import api_keys, trials
+from gateway.trials import Trial
+from providers import PROVIDERS
 
 ROTATION_OVERLAP = timedelta(hours=24)
 """How long the old key of a rotation stays valid."""
 LIST_MAX = 1000
 NAME_MAX = 255
-"""Characters of a partner's name or e-mail address: what their columns hold."""
+"""Characters of a partner's name or e-mail address, and of why a breaker was set: what their columns hold."""
 REASON_MAX = 1_000
 FindingAct = Callable[[Connection, UUID], Awaitable[Finding | None]]
-OVERRIDE_REASON_MAX = 255
 
 
 class NotFound(Exception):
@@ -60,6 +60,8 @@ class Desk:
     database: Database
     vault: Vault
     actor: str
+    ip_address: str | None = None
+    request_id: str | None = None
 
     # ── Partners ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,9 +75,7 @@ class Desk:
     ) -> Partner:
         """Raises `Refused`."""
         name, email = name.strip(), email.strip()
-        _refuse_unless(
-            bool(name) and name.isprintable() and len(name) <= NAME_MAX, "the name must be 1 to 255 characters"
-        )
+        _refuse_unless(0 < len(name) <= NAME_MAX and name.isprintable(), "the name must be 1 to 255 characters")
         _refuse_unless("@" in email and email.isprintable() and len(email) <= NAME_MAX, "the e-mail address is not one")
         async with self.database.as_system() as connection:
             try:
@@ -96,12 +96,16 @@ class Desk:
         async with self.database.as_system() as connection:
             return await stored_partners.newest(connection, LIST_MAX)
 
-    async def review_above(self, partner_id: UUID, amounts: Mapping[str, Decimal]) -> Partner:
-        """From these amounts on people look at an unknown outcome after an hour; of attempts from now on."""
+    async def show_partner(self, partner_id: UUID) -> Partner:
         async with self.database.as_system() as connection:
-            partner = _found(await stored_partners.review_above(connection, partner_id, amounts), "partner")
-            told = {"review_above": {currency: str(amount) for currency, amount in amounts.items()}}
-            await self._record(connection, "partner.updated", ids.encode("prt", partner_id), partner_id, **told)
+            return _found(await stored_partners.find(connection, partner_id), "partner")
+
+    async def change_partner(self, partner_id: UUID, **limits: Unpack[PartnerLimits]) -> Partner:
+        """What is given, anew. Raises `Refused` for an unknown currency."""
+        async with self.database.as_system() as connection:
+            await _know(connection, [*limits.get("amount_limits", ()), *limits.get("review_above", ())])
+            partner = _found(await stored_partners.change(connection, partner_id, **limits), "partner")
+            await self._record(connection, "partner.updated", ids.encode("prt", partner_id), partner_id, **limits)
         return partner
 
     async def deactivate_partner(self, partner_id: UUID) -> Partner:
@@ -174,22 +178,21 @@ class Desk:
     ) -> ProviderAccount:
         """Raises `Refused` for an unknown provider or credentials its adapter cannot work with."""
         _refuse_unless(base_url is None or not livemode, "a base URL is for test-mode accounts only")
-        await _try_credentials(provider, credentials, base_url=base_url, livemode=livemode)
         account_id = ids.new()
-        sealed = self.vault.seal(json.dumps(credentials).encode(), provider_accounts.credentials_context(account_id))
         account = ProviderAccount(
             id=account_id,
             partner_id=partner_id,
             provider=provider,
             livemode=livemode,
             label=label or f"{provider} {'live' if livemode else 'test'}",
-            credentials=sealed,
+            credentials=b"",
             base_url=base_url,
             priority=priority,
             enabled=True,
             version=1,
             created_at=datetime.now(UTC),
         )
+        account = replace(account, credentials=await self._sealed(account, credentials))
         async with self.database.as_system() as connection:
             if partner_id is not None:
                 _found(await stored_partners.find(connection, partner_id), "partner")
@@ -210,15 +213,23 @@ class Desk:
 
     async def change_account(self, account_id: UUID, *, credentials: Mapping[str, object]) -> ProviderAccount:
         """New credentials in the old ones' place, used within a second by every process. Raises `Refused`."""
-        async with self.database.as_system() as connection:
-            account = _found(await provider_accounts.find(connection, account_id), "account")
-        await _try_credentials(account.provider, credentials, base_url=account.base_url, livemode=account.livemode)
-        sealed = self.vault.seal(json.dumps(credentials).encode(), provider_accounts.credentials_context(account_id))
+        account = await self.show_account(account_id)
+        sealed = await self._sealed(account, credentials)
         async with self.database.as_system() as connection:
             await provider_accounts.replace_credentials(connection, account_id, sealed)
             resource = ids.encode("pac", account_id)
             await self._record(connection, "provider_account.credentials_changed", resource, account.partner_id)
             return _found(await provider_accounts.find(connection, account_id), "account")
+
+    async def try_account(self, account_id: UUID) -> Trial:
+        """Asks its PSP for a payment that does not exist."""
+        account = await self.show_account(account_id)
+        async with trials.doorway() as doorway:
+            tried = await trials.tried(account, self.vault, doorway)
+        async with self.database.as_system() as connection:
+            resource = ids.encode("pac", account_id)
+            await self._record(connection, "provider_account.tried", resource, account.partner_id, ok=tried.ok)
+        return tried
 
     async def disable_account(self, account_id: UUID) -> ProviderAccount:
         """No new attempt goes there; what is under way is still looked up there. Again: nothing changes."""
@@ -266,9 +277,7 @@ class Desk:
         """What its PSP keeps of an approved charge; None: not known. Raises `Refused` for an unknown currency."""
         async with self.database.as_system() as connection:
             account = _found(await provider_accounts.find(connection, account_id), "account")
-            known = await currencies.all_currencies(connection)
-            for code in fees["fixed"] if fees else ():
-                _refuse_unless(code in known, f"{code} is not a currency this gateway knows")
+            await _know(connection, fees["fixed"] if fees else ())
             await provider_accounts.set_fees(connection, account_id, fees)
             resource = ids.encode("pac", account_id)
             await self._record(connection, "provider_account.fees_set", resource, account.partner_id, fees=fees)
@@ -278,9 +287,7 @@ class Desk:
         self, account_id: UUID, override: BreakerOverride | None, *, method: str | None, reason: str
     ) -> ProviderAccount:
         """An operator's word until it is taken back (None), for one method or all that the PSP takes."""
-        _refuse_unless(
-            0 < len(reason) <= OVERRIDE_REASON_MAX and reason.isprintable(), "say why, in 1 to 255 characters"
-        )
+        _refuse_unless(0 < len(reason) <= NAME_MAX and reason.isprintable(), "say why, in 1 to 255 characters")
         async with self.database.as_system() as connection:
             account = _found(await provider_accounts.find(connection, account_id), "account")
             able = PROVIDERS[account.provider].capabilities.methods
@@ -313,6 +320,11 @@ class Desk:
             told = {"overlap_hours": overlap // timedelta(hours=1)}
             await self._record(connection, "signing_key.rotated", ids.encode("wsk", fresh.id), None, **told)
         return fresh
+
+    async def _sealed(self, account: ProviderAccount, credentials: Mapping[str, object]) -> bytes:
+        wrong = await trials.mistake(account, credentials)
+        _refuse_unless(wrong is None, wrong or "")
+        return self.vault.seal(json.dumps(credentials).encode(), provider_accounts.credentials_context(account.id))
 
     async def _store_key(
         self,
@@ -359,27 +371,17 @@ class Desk:
             resource_type=action.partition(".")[0],
             resource_id=resource_id,
             partner_id=partner_id,
+            ip_address=self.ip_address,
+            request_id=self.request_id,
             changes=changes,
         )
         await audit.append(connection, act)
 
 
-async def _try_credentials(
-    provider: str, credentials: Mapping[str, object], *, base_url: str | None, livemode: bool
-) -> None:
-    """Nothing is sent: the adapter looks at their form."""
-    adapter = PROVIDERS.get(provider)
-    if adapter is None:
-        raise Refused(f"providers are {', '.join(sorted(PROVIDERS))}")
-    for name in sorted(set(credentials) - adapter.credential_fields):
-        raise Refused(
-            f"{name}: is no field of {provider}'s credentials; {', '.join(sorted(adapter.credential_fields))}"
-        )
-    async with http.Doorway() as doorway:
-        try:
-            adapter.open(credentials, base_url=base_url, livemode=livemode, doorway=doorway)
-        except contract.BadCredentials as error:
-            raise Refused(f"{error.field}: {error.message}") from None
+async def _know(connection: Connection, codes: Iterable[str]) -> None:
+    known = await currencies.all_currencies(connection)
+    for code in codes:
+        _refuse_unless(code in known, f"{code} is not a currency this gateway knows")
 
 
 Stored = TypeVar("Stored")

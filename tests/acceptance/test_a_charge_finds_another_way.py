@@ -114,7 +114,7 @@ async def test_an_account_at_a_provider_of_tomorrow_keeps_no_charge_from_the_oth
 
 @pytest.mark.usefixtures("stripe_away")
 async def test_what_is_dear_is_dear_at_the_next_provider_too(shared_house: House, partner: Partner) -> None:
-    await shared_house.desk.review_above(partner.id, {"USD": Decimal(10)})
+    await shared_house.desk.change_partner(partner.id, review_above={"USD": Decimal(10)})
     await pay(partner)
     bounds = await shared_house.owner.fetch("SELECT review_after FROM attempts WHERE partner_id = $1", partner.id)
     assert [row["review_after"] for row in bounds] == [timedelta(hours=1)] * 2

@@ -750,7 +750,7 @@ async def test_what_has_no_outcome_for_a_day_is_for_people_and_ends_when_the_pro
 
 
 async def test_what_is_of_high_value_is_for_people_after_an_hour(quiet: House, partner: Partner) -> None:
-    await quiet.desk.review_above(partner.id, {"USD": Decimal(1000)})
+    await quiet.desk.change_partner(partner.id, review_above={"USD": Decimal(1000)})
     dear = await unknown(quiet, partner, "dear", amount="1000.00")
     cheap = await unknown(quiet, partner, "cheap", amount="999.99")
     assert await recovery.flag_overdue(quiet.background) == 1

@@ -204,14 +204,14 @@ async def test_a_person_looks_within_a_day_and_before_the_psp_may_have_forgotten
 async def test_a_person_looks_within_an_hour_at_what_its_partner_calls_of_high_value(
     shared_house: House, partner: Partner
 ) -> None:
-    await shared_house.desk.review_above(partner.id, {"USD": Decimal("19.99"), "JPY": Decimal(5)})
+    await shared_house.desk.change_partner(partner.id, review_above={"USD": Decimal("19.99"), "JPY": Decimal(5)})
     for amount, currency in (("19.99", "USD"), ("19.98", "USD"), ("100.00", "EUR")):
         made = (await partner.charge(amount=amount, currency=currency)).json()
         assert made["status"] == "completed", made
         await partner.post(f"/v1/transactions/{made['id']}/refunds", {"amount": "1.00"})
     hour, keeps = timedelta(hours=1), timedelta(hours=19.2)
     assert await _review_after(shared_house, partner) == [hour, hour, keeps, keeps, keeps, keeps]
-    await shared_house.desk.review_above(partner.id, {})
+    await shared_house.desk.change_partner(partner.id, review_above={})
     await partner.charge()
     assert (await _review_after(shared_house, partner))[-1] == keeps
 

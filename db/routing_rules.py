@@ -42,6 +42,17 @@ class Activation:
     follows: UUID | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activated:
+    """An activation as people look back at it."""
+
+    id: UUID
+    lane: RoutingLane
+    version: int | None
+    activated_by: str
+    activated_at: datetime
+
+
 _ACTIVATION = shapes.columns(Activation)
 _STORED = ", ".join(f"r.{name}" for name in RulesVersion.__slots__ if name not in {*RoutingLane})
 _IS = """
@@ -142,3 +153,15 @@ async def put(connection: Connection, scope: Scope, activation: Activation, *, l
         activation.follows,
         by,
     )
+
+
+async def history(connection: Connection, scope: Scope, *, limit: int) -> list[Activated]:
+    """Of both lanes, the newest first."""
+    rows = await connection.fetch(
+        f"SELECT {shapes.columns(Activated)} FROM routing_activations WHERE partner_id = $1 AND livemode = $2"
+        " ORDER BY id DESC LIMIT $3",
+        scope.partner_id,
+        scope.livemode,
+        limit,
+    )
+    return [shapes.read(Activated, row) for row in rows]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -109,6 +110,11 @@ async def find(connection: Connection, user_id: UUID) -> SupportUser | None:
 async def all_users(connection: Connection, limit: int) -> list[SupportUser]:
     rows = await connection.fetch(f"SELECT {_COLUMNS} FROM support_users ORDER BY lower(email) LIMIT $1", limit)
     return [shapes.read(SupportUser, row) for row in rows]
+
+
+async def names(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, str]:
+    rows = await connection.fetch("SELECT id, name FROM support_users WHERE id = ANY($1)", user_ids)
+    return {row["id"]: row["name"] for row in rows}
 
 
 async def lock(connection: Connection, user_id: UUID) -> SupportUser | None:

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -76,7 +76,7 @@ class Gates:
         current.route = "/console" + route.path
         if request.method == "POST":
             _check_origin(request)
-        form = await _form(request, current) if request.method == "POST" else {}
+        form = await _form(request, current, route.documents) if request.method == "POST" else {}
         token = form.pop(_CSRF_FIELD, "")
         seen: dict[str, Any] = {
             "console": self.console,
@@ -155,10 +155,10 @@ def _check_origin(request: Request) -> None:
         raise Problem("invalid_request", "Another site sent this form.")
 
 
-async def _form(request: Request, current: exchange.Exchange) -> dict[str, str]:
+async def _form(request: Request, current: exchange.Exchange, documents: Collection[str]) -> dict[str, str]:
     raw = await body.read(request.receive, current.headers, _FORM)
     pairs = _pairs(raw.decode("ascii", "replace"))
-    body.inspect_pairs(pairs)
+    body.inspect_pairs(pair for pair in pairs if pair[0] not in documents)
     return dict(pairs)
 
 

@@ -66,6 +66,11 @@ def grouped(amount: Decimal | str) -> str:
     return f"{sign}{int(digits):,}" + (f".{fraction}" if fraction else "")
 
 
+def amounts(given: Mapping[str, Decimal]) -> str:
+    """By currency, one a line, as the forms take them."""
+    return "\n".join(f"{code}={amount:f}" for code, amount in sorted(given.items()))
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
@@ -82,6 +87,7 @@ def _environment() -> Environment:
         "words": words,
         "id": id_of,
         "grouped": grouped,
+        "amounts": amounts,
     }
     return environment
 

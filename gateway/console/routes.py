@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from db.support_users import SupportRole
-from gateway.console import account, payments, people, reach, sign_in
+from gateway.console import account, accounts, keys, partners, payments, people, reach, routing, sign_in
 
 Page = Callable[[Any], Awaitable[Response]]
 
@@ -26,8 +26,11 @@ class Route:
     role: SupportRole | None
     half: bool = False
     """For whoever has given the password, and not yet what else a session needs."""
+    documents: frozenset[str] = frozenset()
+    """Fields of the form that hold JSON: the page parses and inspects them, by the rules for what JSON holds."""
 
 
+_RULES = frozenset({routing.DOCUMENT})
 ROUTES: Sequence[Route] = (
     Route("GET", "/sign-in", sign_in.ask, None),
     Route("POST", "/sign-in", sign_in.enter, None),
@@ -50,4 +53,30 @@ ROUTES: Sequence[Route] = (
     Route("GET", "/search", payments.find, VIEWER),
     Route("GET", "/reach", reach.choose, VIEWER),
     Route("POST", "/reach", reach.look, VIEWER),
+    Route("GET", "/partners", partners.everyone, ADMIN),
+    Route("GET", "/partners/new", partners.ask, ADMIN),
+    Route("POST", "/partners", partners.create, ADMIN),
+    Route("GET", "/partners/{id}", partners.show, ADMIN),
+    Route("POST", "/partners/{id}/limits", partners.limit, ADMIN),
+    Route("POST", "/partners/{id}/deactivate", partners.deactivate, ADMIN),
+    Route("POST", "/partners/{id}/keys", keys.issue, ADMIN),
+    Route("POST", "/keys/{id}/rotate", keys.rotate, ADMIN),
+    Route("POST", "/keys/{id}/revoke", keys.revoke, ADMIN),
+    Route("GET", "/accounts", accounts.everything, ADMIN),
+    Route("GET", "/accounts/new", accounts.ask, ADMIN),
+    Route("POST", "/accounts", accounts.add, ADMIN),
+    Route("GET", "/accounts/{id}", accounts.show, ADMIN),
+    Route("POST", "/accounts/{id}/try", accounts.attempt, ADMIN),
+    Route("POST", "/accounts/{id}/credentials", accounts.replace_credentials, ADMIN),
+    Route("POST", "/accounts/{id}/disable", accounts.disable, ADMIN),
+    Route("POST", "/accounts/{id}/breaker", accounts.set_breaker, ADMIN),
+    Route("POST", "/accounts/{id}/fees", accounts.set_fees, ADMIN),
+    Route("GET", "/routing", routing.overview, ADMIN),
+    Route("GET", "/routing/new", routing.ask, ADMIN),
+    Route("POST", "/routing", routing.write, ADMIN, documents=_RULES),
+    Route("POST", "/routing/backtest", routing.backtest, ADMIN, documents=_RULES),
+    Route("POST", "/routing/roll-back", routing.roll_back, ADMIN),
+    Route("POST", "/routing/deactivate", routing.deactivate, ADMIN),
+    Route("GET", "/routing/{id}", routing.show, ADMIN),
+    Route("POST", "/routing/{id}/activate", routing.activate, ADMIN),
 )

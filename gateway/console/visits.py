@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
@@ -21,6 +21,7 @@ from gateway.api import body
 from gateway.api.errors import Problem
 from gateway.console import rendering
 from gateway.console.access import Console
+from gateway.partners import Desk
 from gateway.people import Whence
 from gateway.transactions.commands import Caller, NotFound
 
@@ -145,6 +146,11 @@ class Visit(Knock):
             ip_address=self.ip_address,
             user_agent=self.user_agent,
         )
+
+    @property
+    def desk(self) -> Desk:
+        """The operators' use cases, in this person's name."""
+        return replace(self.console.operator(self.actor), ip_address=self.ip_address, request_id=self.request_id)
 
     @property
     def rooms(self) -> list[Room]:

@@ -1,0 +1,129 @@
+"""Promise: support sees every try of every delivery of whom it looks at, and can send one again."""
+
+from __future__ import annotations
+
+import html
+
+import pytest
+
+from db import ids
+from tests.house import House, Json, Partner
+from tests.support_desk import Clerk, SupportDesk
+
+
+@pytest.fixture
+async def partner(shared_house: House) -> Partner:
+    return await shared_house.partner()
+
+
+@pytest.fixture
+async def clerk(shared_support: SupportDesk, partner: Partner) -> Clerk:
+    found = await shared_support.clerk("support")
+    await found.look_at(partner.id)
+    return found
+
+
+async def delivered(house: House, partner: Partner) -> tuple[Json, str]:
+    """An endpoint, and the id of the only delivery to it, which came through."""
+    endpoint = await house.subscribed(partner, ["transaction.completed"])
+    made = (await partner.charge()).json()
+    await house.receiver.event("transaction.completed", made["id"])
+    listed = (await partner.get(f"/v1/webhook-endpoints/{endpoint['id']}/deliveries")).json()["data"]
+    return endpoint, str(listed[0]["id"])
+
+
+async def page(clerk: Clerk, path: str, **query: str) -> str:
+    answer = await clerk.get(path, **query)
+    assert answer.status_code == 200, answer.text
+    return html.unescape(answer.text)
+
+
+async def test_an_endpoint_its_deliveries_and_every_try_are_shown(
+    shared_house: House, clerk: Clerk, partner: Partner
+) -> None:
+    endpoint, delivery = await delivered(shared_house, partner)
+    assert f"/console/webhooks/{endpoint['id']}" in await page(clerk, "/console/webhooks")
+    assert delivery in await page(clerk, f"/console/webhooks/{endpoint['id']}")
+    assert "No delivery" in await page(clerk, f"/console/webhooks/{endpoint['id']}", state="exhausted")
+    hostile = "<script>alert(1)</script>"
+    await shared_house.owner.execute(
+        "INSERT INTO webhook_attempts (partner_id, delivery_id, number, started_at, duration_ms, status_code, error,"
+        " response_excerpt) VALUES ($1, $2, 99, now(), 1234, 500, 'status_500', $3)",
+        partner.id,
+        ids.decode("whd", delivery),
+        hostile,
+    )
+    shown = (await clerk.get(f"/console/webhooks/deliveries/{delivery}")).text
+    assert "1,234 ms" in shown
+    assert hostile not in shown
+    assert html.escape(hostile) in shown
+
+
+async def test_a_delivery_is_sent_again_and_an_endpoint_switched_off_and_on(
+    shared_house: House, clerk: Clerk, partner: Partner
+) -> None:
+    endpoint, delivery = await delivered(shared_house, partner)
+    event = (await partner.get(f"/v1/webhook-deliveries/{delivery}")).json()["event_id"]
+    answer = await clerk.post(f"/console/webhooks/deliveries/{delivery}/retry")
+    assert answer.status_code == 303
+    await shared_house.receiver.until(lambda events: sum(one["id"] == event for one in events) == 2)
+    assert (await clerk.post(f"/console/webhooks/{endpoint['id']}/disable")).status_code == 303
+    shown = (await partner.get(f"/v1/webhook-endpoints/{endpoint['id']}")).json()
+    assert (shown["status"], shown["disabled_reason"]) == ("disabled", "by_support")
+    assert (await clerk.post(f"/console/webhooks/{endpoint['id']}/enable")).status_code == 303
+    assert (await partner.get(f"/v1/webhook-endpoints/{endpoint['id']}")).json()["status"] == "enabled"
+    acts = await shared_house.owner.fetch("SELECT action FROM audit_logs WHERE actor = $1 ORDER BY id", clerk.actor)
+    assert [row["action"] for row in acts][1:] == [
+        "webhook_delivery.retry",
+        "webhook_endpoint.disable",
+        "webhook_endpoint.enable",
+    ]
+
+
+async def test_pages_of_a_state_come_to_the_last(shared_house: House, clerk: Clerk, partner: Partner) -> None:
+    """Keyset pages: whole and without a gap."""
+    endpoint = await shared_house.subscribed(partner, ["dispute.opened"])
+    endpoint_id = ids.decode("whe", endpoint["id"])
+    await partner.charge()
+    await shared_house.owner.execute(
+        "INSERT INTO webhook_deliveries (partner_id, id, endpoint_id, event_id, event_type, state, created_at,"
+        " updated_at) SELECT $1, uuid_v7(), $2, e.id, 'dispute.opened',"
+        " (CASE WHEN n % 2 = 0 THEN 'cancelled' ELSE 'exhausted' END)::delivery_state, now(), now()"
+        " FROM generate_series(1, 240) n CROSS JOIN (SELECT id FROM events WHERE partner_id = $1 LIMIT 1) e",
+        partner.id,
+        endpoint_id,
+    )
+    seen: list[str] = []
+    path = f"/console/webhooks/{endpoint['id']}?state=exhausted"
+    while path:
+        text = await page(clerk, path)
+        seen += [part[:30] for part in text.split("/console/webhooks/deliveries/")[1:]]
+        path = (
+            text.partition('<a class="button" href="')[2].partition('" rel="next"')[0] if 'rel="next"' in text else ""
+        )
+        path = text.rpartition('" rel="next"')[0].rpartition('href="')[2] if path else ""
+    assert len(seen) == len(set(seen)) == 120
+
+
+async def test_what_is_another_partners_is_not_there(
+    shared_house: House, shared_support: SupportDesk, clerk: Clerk, partner: Partner
+) -> None:
+    endpoint, delivery = await delivered(shared_house, partner)
+    other = await shared_house.partner()
+    await clerk.look_at(other.id)
+    for path in (f"/console/webhooks/{endpoint['id']}", f"/console/webhooks/deliveries/{delivery}"):
+        assert (await clerk.get(path)).status_code == 404
+    for path in (f"deliveries/{delivery}/retry", f"{endpoint['id']}/disable", f"{endpoint['id']}/enable"):
+        assert (await clerk.post(f"/console/webhooks/{path}")).status_code == 404
+    assert endpoint["id"] not in await page(clerk, "/console/webhooks")
+    answer = await clerk.post("/console/exports/deliveries", {"export": an_export(), "endpoint": endpoint["id"]})
+    assert answer.status_code == 422
+    viewer = await shared_support.clerk("viewer")
+    await viewer.look_across()
+    assert delivery in await page(viewer, f"/console/webhooks/{endpoint['id']}")
+    assert "Every try" in await page(viewer, f"/console/webhooks/deliveries/{delivery}")
+    assert (await viewer.post(f"/console/webhooks/deliveries/{delivery}/retry")).status_code == 403
+
+
+def an_export() -> str:
+    return ids.encode("exp", ids.new())

@@ -76,12 +76,19 @@ async def find(connection: Connection, partner_id: UUID) -> Partner | None:
     return _partner(row) if row else None
 
 
-async def newest(connection: Connection, limit: int) -> list[Partner]:
+async def newest(connection: Connection, limit: int, *, before: UUID | None = None) -> list[Partner]:
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM partners WHERE deleted_at IS NULL ORDER BY id DESC LIMIT $1",
+        f"SELECT {_COLUMNS} FROM partners WHERE deleted_at IS NULL AND ($2::uuid IS NULL OR id < $2)"
+        " ORDER BY id DESC LIMIT $1",
         limit,
+        before,
     )
     return [_partner(row) for row in rows]
+
+
+async def all_ids(connection: Connection) -> list[UUID]:
+    """Former partners, too: what they did stays."""
+    return [row["id"] for row in await connection.fetch("SELECT id FROM partners ORDER BY id")]
 
 
 async def names(connection: Connection, partner_ids: Iterable[UUID]) -> dict[UUID, str]:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from db import shapes
 from db.database import Connection
-from db.records import Refund, Scope
+from db.records import Refund, RefundStatus, Scope
 
 _REFUND = shapes.columns(Refund)
 
@@ -41,16 +41,26 @@ async def of_transaction(connection: Connection, partner_id: UUID, transaction_i
 
 
 async def page(
-    connection: Connection, scope: Scope, *, transaction_id: UUID | None = None, before: UUID | None, limit: int
+    connection: Connection,
+    scope: Scope,
+    *,
+    transaction_id: UUID | None = None,
+    status: RefundStatus | None = None,
+    after: UUID | None = None,
+    before: UUID | None,
+    limit: int,
 ) -> list[Refund]:
-    """Refunds older than `before`, newest first; of one transaction, or of all."""
+    """Refunds older than `before` and not than `after`, newest first; of one transaction, or of all."""
     rows = await connection.fetch(
         f"SELECT {_REFUND} FROM refunds WHERE partner_id = $1 AND livemode = $2"
-        " AND ($3::uuid IS NULL OR transaction_id = $3) AND ($4::uuid IS NULL OR id < $4) ORDER BY id DESC LIMIT $5",
+        " AND ($3::uuid IS NULL OR transaction_id = $3) AND ($4::uuid IS NULL OR id < $4)"
+        " AND ($6::refund_status IS NULL OR status = $6) AND ($7::uuid IS NULL OR id >= $7) ORDER BY id DESC LIMIT $5",
         scope.partner_id,
         scope.livemode,
         transaction_id,
         before,
         limit,
+        status and status.value,
+        after,
     )
     return [shapes.read(Refund, row) for row in rows]

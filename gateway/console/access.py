@@ -10,6 +10,7 @@ from db.database import Database, Role
 from gateway import runtime
 from gateway.api.rate_limit import LocalLimiter
 from gateway.config import Settings
+from gateway.console.progress import Register
 from gateway.partners import Desk
 from gateway.runtime import Runtime
 
@@ -27,6 +28,8 @@ class Console:
     """As `Role.OPERATOR`: partners, keys, accounts."""
     failures: LocalLimiter = field(default_factory=LocalLimiter)
     """Of signing in, by client address."""
+    exports: Register = field(default_factory=Register)
+    """Files that this process writes."""
 
     @property
     def settings(self) -> Settings:

@@ -9,7 +9,20 @@ from typing import Any
 from starlette.responses import Response
 
 from db.support_users import SupportRole
-from gateway.console import account, accounts, keys, partners, payments, people, reach, routing, sign_in
+from gateway.console import (
+    account,
+    accounts,
+    audit_log,
+    exports,
+    keys,
+    partners,
+    payments,
+    people,
+    reach,
+    routing,
+    sign_in,
+    webhooks,
+)
 
 Page = Callable[[Any], Awaitable[Response]]
 
@@ -79,4 +92,15 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/routing/deactivate", routing.deactivate, ADMIN),
     Route("GET", "/routing/{id}", routing.show, ADMIN),
     Route("POST", "/routing/{id}/activate", routing.activate, ADMIN),
+    Route("GET", "/webhooks", webhooks.everything, VIEWER),
+    Route("GET", "/webhooks/{id}", webhooks.show, VIEWER),
+    Route("POST", "/webhooks/{id}/enable", webhooks.enable, SUPPORT),
+    Route("POST", "/webhooks/{id}/disable", webhooks.disable, SUPPORT),
+    Route("GET", "/webhooks/deliveries/{id}", webhooks.show_delivery, VIEWER),
+    Route("POST", "/webhooks/deliveries/{id}/retry", webhooks.retry, SUPPORT),
+    Route("GET", "/audit", audit_log.show, ADMIN),
+    Route("GET", "/exports", exports.everything, SUPPORT),
+    Route("GET", "/exports/progress/{id}", exports.progress, SUPPORT),
+    Route("GET", "/exports/{listing}", exports.ask, SUPPORT),
+    Route("POST", "/exports/{listing}", exports.download, SUPPORT),
 )

@@ -41,6 +41,7 @@ ROOMS = (
     Room("/console/reviews", "Reviews"),
     Room("/console/approvals", "Approvals"),
     Room("/console/webhooks", "Webhooks"),
+    Room("/console/exports", "Exports", SupportRole.SUPPORT),
     Room("/console/partners", "Partners", SupportRole.ADMIN),
     Room("/console/accounts", "Accounts", SupportRole.ADMIN),
     Room("/console/routing", "Routing", SupportRole.ADMIN),

@@ -127,7 +127,10 @@ async def test_only_an_admin_gets_in(shared_support: SupportDesk, path: str) -> 
 
 
 def an_account(house: House, **fields: str) -> dict[str, str]:
-    given = CREDENTIALS["adyen"] | {"api_key": CANARY, "hmac_keys": " ".join(_texts(CREDENTIALS["adyen"]["hmac_keys"]))}
+    given = dict(CREDENTIALS["adyen"]) | {
+        "api_key": CANARY,
+        "hmac_keys": " ".join(_texts(CREDENTIALS["adyen"]["hmac_keys"])),
+    }
     credentials = {f"credential.{name}": str(text) for name, text in given.items()}
     return {"provider": "adyen", "mode": "test", "base_url": house.simulators["adyen"], **credentials, **fields}
 
@@ -228,10 +231,10 @@ async def test_rules_are_activated_rolled_back_and_their_history_told(admin: Cle
     first, second = [await written(admin, document(target)) for target in ("stripe", "adyen")]
     assert "Version 1 decides" in await told(admin, await admin.post(f"{first}/activate", {"lane": "live"}))
     assert "Version 2 decides" in await told(admin, await admin.post(f"{second}/activate", {"lane": "live"}))
-    charge = {"payment_method": {"type": "card", "tokens": {"stripe": "pm_card_visa", "adyen": "ada/APPROVED"}}}
+    method = {"type": "card", "tokens": {"stripe": "pm_card_visa", "adyen": "ada/APPROVED"}}
 
     async def provider() -> str:
-        return str((await partner.charge(**charge)).json()["provider"])
+        return str((await partner.charge(payment_method=method)).json()["provider"])
 
     await until(provider, lambda chosen: chosen == "adyen")
     assert "Rolled back to version 1" in await told(admin, await admin.post("/console/routing/roll-back"))
@@ -247,7 +250,7 @@ async def test_a_draft_is_put_to_the_past_and_nothing_is_written(admin: Clerk, p
     answer = await admin.post("/console/routing/backtest", {"document": document("adyen"), "days": "1"})
     assert answer.status_code == 200, answer.text
     assert "1 decisions from" in answer.text
-    assert "adyen has 0 of" in answer.text
+    assert "stripe has 1 of 30" in answer.text
     assert "No version yet" in (await admin.get("/console/routing")).text
 
 

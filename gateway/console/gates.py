@@ -194,6 +194,7 @@ def _security(nonce: str) -> dict[str, str]:
         ),
         "Cross-Origin-Opener-Policy": "same-origin",
         "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=()",
+        "Referrer-Policy": "same-origin",  # under no-referrer a browser sends `Origin: null` even with our own forms
     }
 
 

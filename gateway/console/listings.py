@@ -121,7 +121,7 @@ async def _refunds(visit: Visit, filters: OfRefunds) -> Source:
 
 def _refund(one: Refund) -> Row:
     return (
-        *(ids.encode("ref", one.id), ids.encode("txn", one.transaction_id), ids.encode("prt", one.partner_id)),
+        *(ids.encode("rfd", one.id), ids.encode("txn", one.transaction_id), ids.encode("prt", one.partner_id)),
         *(one.livemode, one.amount, one.currency, one.reason, one.note, one.status, one.provider_refund_id),
         *(one.error_code, one.decline_code, one.created_at, one.processed_at),
     )

@@ -306,9 +306,9 @@ class Business(RuleBasedStateMachine):
         return await self.world.partners[payment.owner].post(ask.path, ask.body | other, key=ask.key)
 
     async def _send_at_once(self, payment: Payment, ask: Ask, copies: int) -> list[httpx.Response]:
-        """In the order in which they must have been executed: what gave the key back, what took it, its replays."""
+        """In the order in which they were executed: what met the key held, what gave it back, what took it, replays."""
         answers = await asyncio.gather(*(self._send(payment, ask) for _ in range(copies)))
-        return sorted(answers, key=lambda answer: (-answer.status_code, "idempotent-replayed" in answer.headers))
+        return sorted(answers, key=_executed)
 
     def _answered(self, payment: Payment, ask: Ask, answer: httpx.Response, allowed: set[str]) -> None:
         body = json.loads(answer.content)
@@ -324,6 +324,11 @@ class Business(RuleBasedStateMachine):
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(work)
+
+
+def _executed(answer: httpx.Response) -> tuple[bool, int, bool]:
+    met_it_held = b"idempotency_in_progress" in answer.content
+    return (not met_it_held, -answer.status_code, "idempotent-replayed" in answer.headers)
 
 
 def _moved(row: Json, refunds: dict[str, Json], books: Json) -> None:

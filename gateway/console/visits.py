@@ -23,7 +23,7 @@ from gateway.console import rendering
 from gateway.console.access import Console
 from gateway.partners import Desk
 from gateway.people import Whence
-from gateway.transactions.commands import Caller, NotFound
+from gateway.transactions.commands import ALONE, Caller, NotFound
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -141,7 +141,7 @@ class Visit(Knock):
         return Caller(
             scope=Scope(partner_id, livemode),
             actor=self.actor,
-            key=f"console:{key}",
+            key=ALONE + key,
             fingerprint=body.fingerprint(self.method, self.address, dict(self.form)),
             request_id=self.request_id,
             ip_address=self.ip_address,

@@ -10,6 +10,9 @@ from uuid import UUID
 
 from db.records import CaptureMode, RefundReason, Scope
 
+ALONE = "console:"
+"""How the keys begin under which one person at the support console acts."""
+
 
 class NotFound(Exception):
     """There is no such thing for this partner in this mode."""
@@ -84,3 +87,5 @@ class Refund:
     amount: Decimal | None = None
     reason: RefundReason = RefundReason.REQUESTED_BY_CUSTOMER
     note: str | None = None
+    alone_up_to: Decimal | None = None
+    """How much of one payment may be given back under keys that begin with `ALONE`; None: it is not asked."""

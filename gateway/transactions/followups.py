@@ -65,6 +65,14 @@ class Refused(Exception):
         self.snapshot = snapshot
 
 
+class NeedsApproval(Exception):
+    """More than one person may give back of this payment; `before` is what one person did. Nothing was sent."""
+
+    def __init__(self, before: Decimal) -> None:
+        super().__init__("a second person must approve this refund")
+        self.before = before
+
+
 SETTLE_SECONDS = 5.0
 """How long a follow-up waits for the PSP to tell what is in its way; with its own call it stays within 30 s."""
 EXPIRE_MAX = 20
@@ -141,7 +149,7 @@ async def expire_due(runtime: Runtime) -> int:
 async def refund(runtime: Runtime, caller: Caller, command: commands.Refund) -> Answered:
     """Give money back. The sum of completed and pending refunds never exceeds what was captured, under any race.
 
-    Raises `NotFound`, `states.InvalidState`, `AmountExceeded`, `transactions.RefundsStopped`.
+    Raises `NotFound`, `states.InvalidState`, `AmountExceeded`, `NeedsApproval`, `transactions.RefundsStopped`.
     """
 
     def opening(transaction: Transaction, attempts: tuple[Attempt, ...], adapter: Provider) -> tuple[Snapshot, Change]:
@@ -149,6 +157,7 @@ async def refund(runtime: Runtime, caller: Caller, command: commands.Refund) -> 
         amount = transaction.amount_refundable if command.amount is None else command.amount
         if amount <= 0 or amount > transaction.amount_refundable:
             raise _exceeded(runtime, "refund_exceeds_captured", transaction.amount_refundable, transaction)
+        _approved(command, amount, attempts)
         attempt_id, refund_id = ids.new(), ids.new()
         ask = contract.Refund(
             reference=runtime.reference(transaction.partner_id, attempt_id),
@@ -304,6 +313,18 @@ def _refund(
 def _demand(transaction: Transaction, allowed: frozenset[states.S], done: str) -> None:
     if transaction.status not in allowed:
         raise states.InvalidState(transaction.status, f"a transaction that is {transaction.status} cannot be {done}")
+
+
+def _approved(command: commands.Refund, amount: Decimal, attempts: tuple[Attempt, ...]) -> None:
+    """Under the transaction's lock, so that neither several small refunds nor parallel ones go round the limit."""
+    before = sum((one.amount for one in attempts if _given_alone(one)), Decimal(0))
+    if command.alone_up_to is not None and before + amount > command.alone_up_to:
+        raise NeedsApproval(before)
+
+
+def _given_alone(attempt: Attempt) -> bool:
+    refund = attempt.operation is AttemptOperation.REFUND and (attempt.idempotency_key or "").startswith(commands.ALONE)
+    return refund and attempt.state in states.LIVE_ATTEMPTS | {AttemptState.SUCCEEDED}
 
 
 def _exceeded(runtime: Runtime, code: str, available: Decimal, transaction: Transaction) -> AmountExceeded:

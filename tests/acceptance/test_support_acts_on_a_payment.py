@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from db import ids
+from gateway.console import approvals
 from gateway.console.telling import OPEN
 from gateway.transactions import journal
 from tests import support_desk
@@ -271,6 +272,29 @@ async def test_a_request_is_rejected_with_a_reason_or_withdrawn_by_who_asked(
     await fay.post(f"{second}/approve")
     assert "withdrawn already" in await told(fay, page)
     assert "refunds" not in await moved(shared_house, "no")
+
+
+async def test_requests_are_listed_page_by_page(shared_house: House, desk: SupportDesk, partner: Partner) -> None:
+    transaction_id = await paid(partner, "many")
+    sam = await at_work(desk, partner, "support", "Sam")
+    for number in range(approvals.PER_PAGE + 1):
+        await shared_house.owner.execute(
+            "INSERT INTO approvals (partner_id, id, transaction_id, livemode, amount, currency, reason, requested_by)"
+            " VALUES ($1, $2, $3, false, $4, 'USD', 'other', $5)",
+            partner.id,
+            ids.new(),
+            key(transaction_id),
+            Decimal(1000 + number),
+            sam.person.id,
+        )
+    page = (await sam.get("/console/approvals")).text
+    assert page.count(f"{transaction_id}#acts") == approvals.PER_PAGE
+    following = re.search(r'href="(/console/approvals\?before=apr_[0-9a-z]{26})" rel="next"', page)
+    assert following is not None
+    last = (await sam.get(following[1])).text
+    assert last.count(f"{transaction_id}#acts") == 1
+    assert "1,000.00 USD" in last
+    assert 'rel="next"' not in last
 
 
 async def test_finance_captures_and_cancels_and_support_does_not(

@@ -73,7 +73,8 @@ class Approval:
 
 
 _APPROVAL = """
-SELECT a.partner_id, p.name AS partner_name, a.id, a.transaction_id, a.livemode, a.amount, a.currency, a.reason, a.note, a.state,
+SELECT a.partner_id, p.name AS partner_name, a.id, a.transaction_id, a.livemode,
+       a.amount, a.currency, a.reason, a.note, a.state,
        a.requested_by, asker.name AS requested_by_name, a.requested_at, a.expires_at,
        a.decided_by, decider.name AS decided_by_name, a.decided_at, a.decision_note,
        CASE a.state WHEN 'requested' THEN a.expires_at <= now()

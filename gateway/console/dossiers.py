@@ -177,5 +177,7 @@ class Possible:
     def decided(self) -> ReviewDecision | None:
         """What somebody decided and waits for a second person."""
         last = next(iter(self.dossier.decisions), None)
-        waits = last is not None and last.version == self._transaction.version and self._transaction.needs_review
-        return last if waits else None
+        if last is None or last.version != self._transaction.version or not self._transaction.needs_review:
+            return None
+        in_time = last.approved_at is not None or last.expires_at > self.visit.console.acting.clock()
+        return last if in_time else None

@@ -19,8 +19,8 @@ from gateway.transactions.states import InvalidState
 Body = Mapping[str, Any]
 
 OPEN = (
-    "There is no outcome yet: assume neither that the money moved nor that it did not. The provider is asked again by"
-    " itself."
+    "There is no outcome yet: assume neither that the money moved nor that it did not. The page shows it once it is"
+    " known."
 )
 REASON_MAX = 300
 """Of a provider's own words: what is told after an act has room for a sentence."""

@@ -365,6 +365,11 @@ async def test_a_payment_by_hand_is_confirmed_by_finance(
     raw = (await fay.get(f"{path}.json")).json()
     assert raw["status"] == "completed"
     assert raw["events"][-1]["created_by"] == fay.actor
+    assert await refund(fay, transaction_id, "25.00") == OPEN
+    waiting = re.search(r'name="refund" value="(rfd_[0-9a-z]+)"', (await fay.get(path)).text)
+    assert waiting is not None
+    await fay.post(f"{path}/confirm", {"made": "yes", "refund": waiting[1], "confirm_note": "Handed out at the desk"})
+    assert (await fay.get(f"{path}.json")).json()["amount_refunded"] == "25.00"
 
 
 async def test_a_webhook_is_sent_once_more(shared_house: House, desk: SupportDesk, partner: Partner) -> None:

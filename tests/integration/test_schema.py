@@ -16,6 +16,7 @@ import pytest
 import db
 from db import (
     api_keys,
+    approvals,
     audit,
     ids,
     partitions,
@@ -71,7 +72,7 @@ def stored_enums() -> dict[str, type[StrEnum]]:
     """Every StrEnum of the modules that name columns, by the name PostgreSQL would give it."""
     found = [
         value
-        for module in (records, api_keys, provider_calls, reviews, routing_records, support_users)
+        for module in (approvals, records, api_keys, provider_calls, reviews, routing_records, support_users)
         for value in vars(module).values()
         if isinstance(value, type)
     ]

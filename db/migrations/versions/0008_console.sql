@@ -15,7 +15,7 @@ BEGIN
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;  -- another database of the cluster migrates right now
 END $$;
 GRANT USAGE ON SCHEMA public TO paygate_console;
-GRANT SELECT ON alembic_version, currencies, payment_methods TO paygate_console;
+GRANT SELECT ON alembic_version, feed_numbering, currencies, payment_methods TO paygate_console;
 
 CREATE POLICY console ON partners FOR SELECT TO paygate_console USING (true);
 GRANT SELECT ON partners TO paygate_console;

@@ -101,6 +101,7 @@ async def test_every_page_says_what_it_may_load(clerks: dict[SupportRole, Clerk]
         assert policy.startswith("default-src 'none'; script-src 'nonce-")
         assert "unsafe" not in policy
         assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["referrer-policy"] == "same-origin"
         assert answer.headers["cache-control"] == "no-store"
         assert not re.search(r"<[^>]+\s(style|on\w+)=", answer.text)
 

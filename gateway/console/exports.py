@@ -49,7 +49,11 @@ async def download(visit: Visit) -> Response:
             "rate_limited", f"This file is being written already, or {RUNNING_MAX} others are: try again in a moment."
         )
     resource = ids.encode("exp", export_id)
-    await _record(visit, "console.exported", resource, source, list=name, filters=sorted(given))
+    try:
+        await _record(visit, "console.exported", resource, source, list=name, filters=sorted(given))
+    except BaseException:
+        progress.ended = True  # nobody takes what nobody may know of; its place is free again
+        raise
 
     async def ended(progress: Progress) -> None:
         told = {"list": name, "rows": progress.rows, "complete": progress.complete}

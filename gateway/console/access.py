@@ -11,6 +11,7 @@ from gateway import runtime
 from gateway.api.rate_limit import LocalLimiter
 from gateway.config import Settings
 from gateway.console.progress import Register
+from gateway.console.verifying import Verifying
 from gateway.partners import Desk
 from gateway.runtime import Runtime
 
@@ -30,6 +31,7 @@ class Console:
     """Of signing in, by client address."""
     exports: Register = field(default_factory=Register)
     """Files that this process writes."""
+    verifying: Verifying = field(default_factory=Verifying)
 
     @property
     def settings(self) -> Settings:

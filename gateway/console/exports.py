@@ -13,7 +13,7 @@ from gateway.console import inputs
 from gateway.console.export import ROWS_MAX, Download
 from gateway.console.listings import LISTINGS, Listing, Source
 from gateway.console.progress import RUNNING_MAX, Progress
-from gateway.console.visits import Visit
+from gateway.console.visits import Visit, several
 from gateway.transactions.commands import NotFound
 
 ID = "export"
@@ -39,7 +39,7 @@ async def download(visit: Visit) -> Response:
     given = {field: text for field, text in visit.form.items() if text.strip()}
     export_id = ids.decode("exp", given.pop(ID, ""))
     try:
-        filters = body.validate(listing.filters, given)
+        filters = body.validate(listing.filters, several(listing.filters, given))
         source = await listing.open(visit, filters)
     except Problem as problem:
         return _asking(visit, listing, given, inputs.wrong_of(problem))

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BeforeValidator
+from pydantic import BaseModel, BeforeValidator
 
-from db import audit, ids, partners, refunds, webhook_views
+from db import audit, ids, partners, refunds, search, webhook_views
 from db.audit import AuditLog
 from db.partners import Partner
-from db.records import Delivery, Endpoint, Refund, RefundStatus, Scope
+from db.records import Delivery, Endpoint, Refund, RefundStatus, Scope, Transaction
 from db.support_users import SupportRole
 from gateway.api.body import RequestModel
 from gateway.api.errors import invalid
-from gateway.console import audit_log, inputs, webhooks
+from gateway.console import audit_log, inputs, payments, webhooks
 from gateway.console.export import BATCH, Batches, Row
 from gateway.console.inputs import Moment
 from gateway.console.visits import Visit
@@ -45,7 +45,7 @@ class Listing:
     told: str
     role: SupportRole
     columns: Sequence[str]
-    filters: type[RequestModel]
+    filters: type[BaseModel]
     fields: Mapping[str, str]
     open: Callable[[Visit, Any], Awaitable[Source]]
 
@@ -69,6 +69,35 @@ class OfRefunds(RequestModel):
 class OfDeliveries(RequestModel):
     endpoint: Annotated[UUID, inputs.id_of("whe")]
     state: webhooks.State | None = None
+
+
+# ── Payments ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def _payments(visit: Visit, filters: payments.Wanted) -> Source:
+    _, readings = payments.read(visit, filters)
+    reach = payments.reach(visit)
+
+    async def batches() -> Batches:
+        before: UUID | None = None
+        while True:
+            async with visit.reading() as connection:
+                found = await search.page(connection, reach, readings, before=before, limit=BATCH)
+            yield [_payment(one) for one in found.transactions]
+            before = found.until or (found.transactions[-1].id if len(found.transactions) == BATCH else None)
+            if before is None:
+                return
+
+    return Source(batches=batches(), partner_id=reach.partner_id)
+
+
+def _payment(one: Transaction) -> Row:
+    return (
+        *(ids.encode("txn", one.id), ids.encode("prt", one.partner_id), one.livemode, one.created_at, one.status),
+        *(one.amount, one.currency, one.amount_captured, one.amount_refunded, one.payment_method, one.card_brand),
+        *(one.card_last4, one.provider, one.provider_transaction_id, one.error_code, one.decline_code, one.reference),
+        *(one.customer_email, one.customer_name, one.needs_review),
+    )
 
 
 # ── Partners ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -188,6 +217,34 @@ def _act(one: AuditLog) -> Row:
 
 
 LISTINGS: Mapping[str, Listing] = {
+    "payments": Listing(
+        told="Payments of whoever you look at, as you searched for them.",
+        role=SupportRole.SUPPORT,
+        columns=(
+            *("id", "partner", "livemode", "created_at", "status", "amount", "currency", "captured", "refunded"),
+            *("method", "card_brand", "last4", "provider", "provider_id", "error", "decline_code", "reference"),
+            *("email", "name", "needs_review"),
+        ),
+        filters=payments.Wanted,
+        fields={
+            "q": "Search",
+            "status": "Status",
+            "provider": "Provider",
+            "payment_method": "Method",
+            "currency": "Currency",
+            "amount_gte": "Amount from",
+            "amount_lte": "Amount to",
+            "since": "From day, in UTC",
+            "until": "To day, in UTC",
+            "last4": "Card's last four",
+            "email": "E-mail begins with",
+            "name": "Customer's name",
+            "reference": "Reference begins with",
+            "metadata": "Metadata, as key=value",
+            "needs_review": "Needs review (true or false)",
+        },
+        open=_payments,
+    ),
     "refunds": Listing(
         told="Refunds of whoever you look at, in the mode that you look at.",
         role=SupportRole.SUPPORT,

@@ -22,7 +22,7 @@ from gateway import recognition
 from gateway.api.body import QueryModel
 from gateway.api.errors import Problem
 from gateway.api.fields import Currency, Money, PaymentMethodType, ProviderName
-from gateway.console.visits import NowhereToLook, Visit, mistakes
+from gateway.console.visits import Visit, mistakes
 from gateway.recognition import Recognised
 from providers import PROVIDERS
 
@@ -44,8 +44,8 @@ _NAMED = frozenset(
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 
 
-class Asked(QueryModel):
-    """The page's query string. Dates are whole days in UTC, amounts major units."""
+class Wanted(QueryModel):
+    """What may be searched for. Dates are whole days in UTC, amounts major units."""
 
     q: Annotated[str, StringConstraints(max_length=300)] = ""
     status: list[TransactionStatus] = Field(default_factory=list, max_length=9)
@@ -62,26 +62,37 @@ class Asked(QueryModel):
     reference: _Text | None = None
     metadata: Annotated[str, StringConstraints(max_length=500, pattern="^[^=]{1,40}=.+$")] | None = None
     needs_review: bool | None = None
+
+
+class Asked(Wanted):
+    """The page's query string."""
+
     before: Annotated[str, StringConstraints(max_length=40)] | None = None
 
 
 async def find(visit: Visit) -> Response:
     """The list; or the one payment whose id was asked for."""
-    if not visit.across and visit.session.partner_id is None:
-        raise NowhereToLook
     try:
         asked = visit.read_query(Asked)
     except Problem as problem:
         return _page(visit, Asked(), Recognised((), ""), Found([]), {}, wrong=mistakes(problem))
-    recognised = recognition.recognise(asked.q, today=datetime.now(UTC).date())
-    readings = [_with_fields(reading, asked) for reading in recognised.readings]
-    reach = Reach(None if visit.across else visit.session.partner_id, visit.session.livemode)
+    recognised, readings = read(visit, asked)
     async with visit.reading() as connection:
-        found = await search.page(connection, reach, readings, before=_before(asked), limit=PAGE + 1)
+        found = await search.page(connection, reach(visit), readings, before=_before(asked), limit=PAGE + 1)
         names = await partners.names(connection, {row.partner_id for row in found.transactions}) if visit.across else {}
     if len(found.transactions) == 1 and not asked.before and any(map(_names_one, readings)):
         return RedirectResponse(_path(found.transactions[0]), status_code=303)
     return _page(visit, asked, recognised, found, names)
+
+
+def read(visit: Visit, asked: Wanted) -> tuple[Recognised, Sequence[Filters]]:
+    """What is searched for, in words and for `search.page`."""
+    recognised = recognition.recognise(asked.q, today=visit.console.acting.clock().date())
+    return recognised, [_with_fields(reading, asked) for reading in recognised.readings]
+
+
+def reach(visit: Visit) -> Reach:
+    return Reach(None if visit.across else visit.session.partner_id, visit.session.livemode)
 
 
 def _page(
@@ -103,6 +114,7 @@ def _page(
         told=recognised.told if asked.q else "",
         rows=[_row(row, places[row.currency], names) for row in shown],
         older=_older(visit, shown, found),
+        chosen=urlencode(_given(visit), doseq=True),
         stopped_at=None if found.until is None else ids.created_at(found.until),
         narrowed=any(value for name, value in visit.query.items() if name not in {"q", "before"}),
         views=[_view(visit, name, query) for name, query in VIEWS.items()],
@@ -113,7 +125,7 @@ def _page(
     )
 
 
-def _with_fields(reading: Filters, asked: Asked) -> Filters:
+def _with_fields(reading: Filters, asked: Wanted) -> Filters:
     """What the fields say beside what the box was recognised as; where both speak, the fields do."""
     key, _, value = (asked.metadata or "").partition("=")
     given = Filters(
@@ -170,10 +182,14 @@ def _older(visit: Visit, shown: Sequence[Transaction], found: Found) -> str:
     last = shown[-1].id if len(found.transactions) > PAGE else found.until
     if last is None:
         return ""
-    kept = {name: value for name, value in visit.query.items() if name != "before" and value}
-    return urlencode({**kept, "before": ids.encode("txn", last)}, doseq=True)
+    return urlencode({**_given(visit), "before": ids.encode("txn", last)}, doseq=True)
+
+
+def _given(visit: Visit) -> dict[str, Any]:
+    """What was searched for, whichever page of it is seen."""
+    return {name: value for name, value in visit.query.items() if name != "before" and value}
 
 
 def _view(visit: Visit, name: str, query: Mapping[str, str]) -> Mapping[str, Any]:
-    given = {key: value for key, value in visit.query.items() if key != "before" and value}
-    return {"name": name, "path": f"{PATH}?{urlencode(query)}" if query else PATH, "here": given == query}
+    path = f"{PATH}?{urlencode(query)}" if query else PATH
+    return {"name": name, "path": path, "here": _given(visit) == query}

@@ -81,11 +81,7 @@ class Knock:
 
     def read_query(self, model: type[Model]) -> Model:
         """The query, validated in the same way."""
-        given = {name: value for name, value in self.query.items() if value}
-        for name, value in given.items():
-            if isinstance(value, str) and body.takes_several(model, name):
-                given[name] = [value]
-        return body.validate(model, given)
+        return body.validate(model, several(model, {name: value for name, value in self.query.items() if value}))
 
     def id(self, prefix: str, name: str = "id") -> UUID:
         """The id in the path. Raises `NotFound`."""
@@ -185,6 +181,14 @@ class Visit(Knock):
             async with self.console.reading.as_system() as connection:
                 await support_sessions.tell(connection, self.session.id, told)
         return RedirectResponse(f"{path}?{urlencode(query)}" if query else path, status_code=303)
+
+
+def several(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """With a list where the model has one, though only one was given."""
+    return {
+        name: [value] if isinstance(value, str) and body.takes_several(model, name) else value
+        for name, value in given.items()
+    }
 
 
 def mistakes(problem: Problem) -> dict[str, str]:

@@ -25,7 +25,7 @@ from db import (
 from db.database import CommitUncertain, Role, Unavailable
 from db.deliveries import ClaimedDelivery, Result
 from db.records import Endpoint, PublishedEvent
-from gateway import doctor, listener, manifests, metrics, replays, runtime, sealing, telemetry
+from gateway import counting, doctor, listener, manifests, metrics, replays, runtime, sealing, telemetry
 from gateway.api.webhooks import endpoint_body
 from gateway.config import Settings
 from gateway.runtime import Runtime
@@ -44,6 +44,7 @@ MANIFEST_SECONDS = 60.0
 WATCH_SECONDS = 60.0
 SEAL_SECONDS = 60.0
 VERIFY_SECONDS = 60.0
+COUNT_SECONDS = 30.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0
 MONTHS_AHEAD = 3
@@ -86,6 +87,7 @@ def jobs() -> tuple[tuple[Job, float], ...]:
         (watchdog.Rounds().watch, WATCH_SECONDS),
         (sealing.Sealer().seal_due, SEAL_SECONDS),
         (sealing.verify_due, VERIFY_SECONDS),
+        (counting.count_due, COUNT_SECONDS),
         (_gauge, GAUGE_SECONDS),
         (_keep_house, HOUSE_SECONDS),
     )

@@ -61,6 +61,16 @@ def _of_partner(partner_id: UUID) -> Iterator[Row]:
     key = {"prefix": "sk_test_", "last4": "last", "hash": KEY_HASHES[partner_id], "pepper_id": 1, "livemode": False}
     yield "api_keys", mine | key | {"id": ids.new(), "scopes": ["transactions:read"], "created_by": "test"}
     yield "provider_accounts", mine | {"id": account_id} | _ACCOUNT
+    verdicts = {"approved": 1, "declined": 0, "failed": 0, "undecided": 0, "durations": [1] + [0] * 18}
+    hour = {
+        "hours": 1,
+        "since": LONG_AGO,
+        "livemode": False,
+        "provider": "stripe",
+        "currency": "USD",
+        "amount": "10.00",
+    }
+    yield "charge_counts", mine | hour | verdicts
     yield "account_readings", {"account_id": account_id, "events_until": NOW, "payments_until": NOW}
     yield "customers", mine | {"id": ids.new(), "livemode": False, "personal": "\\x00"}
     yield "provider_health", {"account_id": account_id, "method": "card", "as_of": NOW}

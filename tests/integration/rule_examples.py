@@ -125,6 +125,23 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "audit_verifications_broken_check": update("broken = -1"),
         "one_verification": same(started_at="2020-01-01"),
     },
+    "charge_counting": {
+        "charge_counting_pkey": same(),
+        "charge_counting_only_one_check": update("only_one = false"),
+    },
+    "charge_counts": {
+        "charge_counts_pkey": same(),
+        "charge_counts_partner_id_fkey": same(partner_id=NOWHERE),
+        "charge_counts_currency_fkey": same(currency="ZZZ"),
+        "charge_counts_hours_check": same(hours=2),
+        "charge_counts_since_check": same(since="2020-01-01T00:00:01Z"),
+        "charge_counts_approved_check": update("approved = -1"),
+        "charge_counts_declined_check": update("declined = -1"),
+        "charge_counts_failed_check": update("failed = -1"),
+        "charge_counts_undecided_check": update("undecided = -1"),
+        "charge_counts_amount_check": update("amount = -1"),
+        "charge_counts_durations_check": update("durations = durations || 0"),
+    },
     "currencies": {
         "currencies_pkey": same(),
         "currencies_amount_min_check": update("amount_min = 0"),

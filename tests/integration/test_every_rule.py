@@ -179,6 +179,7 @@ SEEN: Mapping[str, Mapping[str, str]] = {
     "audit_logs_other": _PARTNERS,
     "audit_seals": _NOBODYS,
     "audit_verifications": _NOBODYS,
+    "charge_counts": _OWN,
     "customers": _PARTNERS,
     "disputes": _OWN,
     "events": _WORKERS,

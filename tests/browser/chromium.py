@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import re
 import shutil
@@ -56,6 +57,32 @@ class Browser:
         wanted = {"using": "xpath", "value": f"//button[normalize-space()='{name}']"}
         button = await _tell(self.driver, "POST", f"{self.session}/element", wanted)
         await _tell(self.driver, "POST", f"{self.session}/element/{button[ELEMENT]}/click", {})
+
+    async def type_into(self, label: str, text: str) -> None:
+        """Into the field that this label names."""
+        wanted = {"using": "xpath", "value": f"//*[@id=//label[normalize-space()='{label}']/@for]"}
+        field = await _tell(self.driver, "POST", f"{self.session}/element", wanted)
+        await _tell(self.driver, "POST", f"{self.session}/element/{field[ELEMENT]}/value", {"text": text})
+
+    async def run_script(self, script: str, *given: object) -> Any:
+        """A function's body in the page, whatever its CSP allows; what it returns, a promise awaited."""
+        return await _tell(self.driver, "POST", f"{self.session}/execute/sync", {"script": script, "args": given})
+
+    async def prefer(self, colours: str) -> None:
+        """`light` or `dark`: as the system's setting would tell the page."""
+        media = {"features": [{"name": "prefers-color-scheme", "value": colours}]}
+        wanted = {"cmd": "Emulation.setEmulatedMedia", "params": media}
+        await _tell(self.driver, "POST", f"{self.session}/goog/cdp/execute", wanted)
+
+    async def resize(self, width: int, height: int) -> None:
+        """What the page sees of a screen, however small a window may be."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        wanted = {"cmd": "Emulation.setDeviceMetricsOverride", "params": screen}
+        await _tell(self.driver, "POST", f"{self.session}/goog/cdp/execute", wanted)
+
+    async def screenshot(self) -> bytes:
+        """What is seen now, as PNG."""
+        return base64.b64decode(await _tell(self.driver, "GET", f"{self.session}/screenshot"))
 
     async def title(self) -> str:
         return str(await _tell(self.driver, "GET", f"{self.session}/title"))

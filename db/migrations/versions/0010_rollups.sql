@@ -6,16 +6,17 @@ CREATE TABLE charge_counts (
     partner_id uuid NOT NULL REFERENCES partners (id),
     livemode   boolean NOT NULL,
     hours      smallint NOT NULL CHECK (hours IN (1, 6, 24)),
-    since      timestamptz NOT NULL CHECK (since = date_bin(make_interval(hours => hours), since, '2000-01-01 00:00Z')),
+    since      timestamptz NOT NULL,
     provider   varchar(30) NOT NULL,
     currency   char(3) NOT NULL REFERENCES currencies (code),
     approved   integer NOT NULL CHECK (approved >= 0),
     declined   integer NOT NULL CHECK (declined >= 0),
     failed     integer NOT NULL CHECK (failed >= 0),     -- by errors: not sent, refused as a request, no known outcome
     undecided  integer NOT NULL CHECK (undecided >= 0),  -- under way, or given up by the customer
-    amount     numeric(24,4) NOT NULL CHECK (amount >= 0),  -- of what was approved
+    amount     numeric(19,4) NOT NULL CHECK (amount >= 0),  -- of what was approved
     durations  integer[] NOT NULL CHECK (cardinality(durations) = 19),  -- how many verdicts took how long
-    PRIMARY KEY (partner_id, livemode, hours, since, provider, currency)
+    PRIMARY KEY (partner_id, livemode, hours, since, provider, currency),
+    CONSTRAINT whole_spans CHECK (since = date_bin(make_interval(hours => hours), since, '2000-01-01 00:00Z'))
 );
 CREATE INDEX charge_counts_across ON charge_counts (hours, livemode, since);
 CALL isolate_partners('charge_counts');

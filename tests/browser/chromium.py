@@ -54,15 +54,29 @@ class Browser:
 
     async def press(self, name: str) -> None:
         """The button of exactly this name."""
-        wanted = {"using": "xpath", "value": f"//button[normalize-space()='{name}']"}
-        button = await _tell(self.driver, "POST", f"{self.session}/element", wanted)
-        await _tell(self.driver, "POST", f"{self.session}/element/{button[ELEMENT]}/click", {})
+        await self._act(f"//button[normalize-space()='{name}']", "click", {})
+
+    async def follow(self, name: str) -> None:
+        """The first link, or what opens details, of exactly this name."""
+        await self._act(f"//a[normalize-space()='{name}'] | //summary[normalize-space()='{name}']", "click", {})
+
+    async def accept(self) -> None:
+        """What the page asks before it acts."""
+        await _tell(self.driver, "POST", f"{self.session}/alert/accept", {})
 
     async def type_into(self, label: str, text: str) -> None:
-        """Into the field that this label names."""
-        wanted = {"using": "xpath", "value": f"//*[@id=//label[normalize-space()='{label}']/@for]"}
-        field = await _tell(self.driver, "POST", f"{self.session}/element", wanted)
-        await _tell(self.driver, "POST", f"{self.session}/element/{field[ELEMENT]}/value", {"text": text})
+        """Into the field that this label names, in place of what it holds."""
+        field = f"//*[@id=//label[normalize-space()='{label}']/@for]"
+        await self._act(field, "clear", {})
+        await self._act(field, "value", {"text": text})
+
+    async def text(self) -> str:
+        """What the page shows."""
+        return str(await self.run_script("return document.body.innerText"))
+
+    async def _act(self, path: str, act: str, body: object) -> None:
+        found = await _tell(self.driver, "POST", f"{self.session}/element", {"using": "xpath", "value": path})
+        await _tell(self.driver, "POST", f"{self.session}/element/{found[ELEMENT]}/{act}", body)
 
     async def run_script(self, script: str, *given: object) -> Any:
         """A function's body in the page, whatever its CSP allows; what it returns, a promise awaited."""
@@ -78,6 +92,11 @@ class Browser:
         """What the page sees of a screen, however small a window may be."""
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         wanted = {"cmd": "Emulation.setDeviceMetricsOverride", "params": screen}
+        await _tell(self.driver, "POST", f"{self.session}/goog/cdp/execute", wanted)
+
+    async def save_files_to(self, folder: Path) -> None:
+        """Downloads go there without a question."""
+        wanted = {"cmd": "Browser.setDownloadBehavior", "params": {"behavior": "allow", "downloadPath": str(folder)}}
         await _tell(self.driver, "POST", f"{self.session}/goog/cdp/execute", wanted)
 
     async def screenshot(self) -> bytes:

@@ -25,6 +25,8 @@ SPANS = (6, 24)
 """In hours: added up beside the hours themselves."""
 STEP = HOUR
 """Of changes counted in one transaction."""
+COUNT_SECONDS = 60
+"""What one partner's hour may take: a million attempts are counted in some seconds."""
 IN_FLIGHT = timedelta(minutes=2)
 """Changes are looked at once more for this long: what was under way then is committed, clocks that differ included."""
 _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)  # midnight, for whole days too
@@ -67,7 +69,11 @@ _VERDICT = """CASE
     WHEN a.state = 'cancelled_confirmed' AND a.outcome->>'outcome' IN ('requires_action', 'pending') THEN 'undecided'
     ELSE 'failed' END"""
 _PLACE = "width_bucket(extract(epoch FROM a.finished_at - a.created_at)::float8 * 1000, $5::float8[])"
-_DURATIONS = ", ".join(f"count(*) FILTER (WHERE place = {place})" for place in range(len(BOUNDS_MS) + 1))
+_VERDICTS = ", ".join(
+    f"coalesce(sum(count) FILTER (WHERE verdict = '{verdict}'), 0)"
+    for verdict in ("approved", "declined", "failed", "undecided")
+)
+_DURATIONS = ", ".join(f"coalesce(sum(count) FILTER (WHERE place = {place}), 0)" for place in range(len(BOUNDS_MS) + 1))
 _KEEP = """
     ON CONFLICT (partner_id, livemode, hours, since, provider, currency) DO UPDATE SET
         (approved, declined, failed, undecided, amount, durations) =
@@ -78,15 +84,14 @@ _KEEP = """
 _COUNT = f"""
     INSERT INTO charge_counts AS c (partner_id, livemode, hours, since, provider, currency,
                                     approved, declined, failed, undecided, amount, durations)
-    SELECT $1, livemode, 1, $2, provider, currency,
-           count(*) FILTER (WHERE verdict = 'approved'), count(*) FILTER (WHERE verdict = 'declined'),
-           count(*) FILTER (WHERE verdict = 'failed'), count(*) FILTER (WHERE verdict = 'undecided'),
+    SELECT $1, livemode, 1, $2, provider, currency, {_VERDICTS},
            coalesce(sum(amount) FILTER (WHERE verdict = 'approved'), 0), ARRAY[{_DURATIONS}]
-    FROM (SELECT t.livemode, t.currency, a.provider, a.amount, {_VERDICT} AS verdict,
-                 CASE WHEN a.checks = 0 AND a.state IN ('succeeded', 'declined') THEN {_PLACE} END AS place
+    FROM (SELECT t.livemode, t.currency, a.provider, {_VERDICT} AS verdict,
+                 CASE WHEN a.checks = 0 AND a.state IN ('succeeded', 'declined') THEN {_PLACE} END AS place,
+                 count(*) AS count, sum(a.amount) AS amount
           FROM attempts a JOIN transactions t ON t.partner_id = a.partner_id AND t.id = a.transaction_id
           WHERE a.partner_id = $1 AND a.id >= $3 AND a.id < $4 AND a.operation = 'charge'
-            AND a.created_at >= $2 AND a.created_at < $2 + interval '1 hour') attempted
+            AND a.created_at >= $2 AND a.created_at < $2 + interval '1 hour' GROUP BY 1, 2, 3, 4, 5) attempted
     GROUP BY livemode, provider, currency {_KEEP}"""
 _SUMS = ", ".join(f"sum(durations[{place}])" for place in range(1, len(BOUNDS_MS) + 2))
 _ADD_UP = f"""
@@ -121,11 +126,15 @@ async def changed(connection: Connection, since: datetime, until: datetime) -> d
 
 async def count(connection: Connection, partner_id: UUID, begins: Iterable[datetime]) -> None:
     """Count these hours in full, and the spans that they lie in. The transaction goes on as this partner."""
-    await connection.execute("SELECT set_config('app.current_partner_id', $1, true)", str(partner_id))
+    await connection.execute(
+        "SELECT set_config('app.current_partner_id', $1, true), set_config('statement_timeout', $2, true)",
+        str(partner_id),
+        f"{COUNT_SECONDS}s",
+    )
     begins = list(begins)
     for begin in begins:
         first, last = ids.earliest(begin - IN_FLIGHT), ids.earliest(begin + HOUR + IN_FLIGHT)
-        await connection.execute(_COUNT, partner_id, begin, first, last, BOUNDS_MS)
+        await connection.execute(_COUNT, partner_id, begin, first, last, BOUNDS_MS, timeout=COUNT_SECONDS)
     for hours in SPANS:
         for begin in sorted({one - (one - _ORIGIN) % (hours * HOUR) for one in begins}):
             await connection.execute(_ADD_UP, partner_id, hours, begin)

@@ -9,6 +9,9 @@ from decimal import Decimal
 
 from db.charge_counts import BOUNDS_MS, Counted
 
+SMALL = 0.001
+"""Shares below are spelled with more places."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
@@ -66,7 +69,11 @@ def summed(rows: Iterable[Counted]) -> Figures:
 
 
 def percent(share: float | None) -> str:
-    return "–" if share is None else f"{share * 100:.1f}".removesuffix(".0") + "%"
+    """To a tenth of a percent; what is below that is told more exactly."""
+    if share is None:
+        return "–"
+    text = f"{share * 100:.1f}" if share >= SMALL or not share else f"{share * 100:.3f}"
+    return text.rstrip("0").rstrip(".") + "%"
 
 
 def duration(milliseconds: float | None) -> str:

@@ -25,11 +25,12 @@ VERSIONS = {name: hashlib.sha256(content).hexdigest()[:12] for name, content in 
 
 
 def render(template: str, context: Mapping[str, Any], *, part: bool = False) -> str:
-    """The page, or only its block `part`."""
+    """The page, or only its block `part`. Every template has the macros of components.html as `ui`."""
     found = _ENVIRONMENT.get_template(template)
+    pieces = _ENVIRONMENT.get_template("components.html").make_module(dict(context))
     if not part or "part" not in found.blocks:
-        return found.render(context)
-    return "".join(found.blocks["part"](found.new_context(dict(context))))
+        return found.render(context, ui=pieces)
+    return "".join(found.blocks["part"](found.new_context({**context, "ui": pieces})))
 
 
 def static(name: str) -> str:

@@ -195,4 +195,5 @@ def mistakes(problem: Problem) -> dict[str, str]:
     """Field → what is wrong with it, for a form that is shown again. Raises what names no field."""
     if not problem.errors:
         raise problem
-    return {name: f"{name.replace('_', ' ')} {told}" for name, told in problem.errors}
+    fields = ((name.partition(".")[0], told) for name, told in problem.errors)  # `status.0` is of `status`
+    return {name: f"{name.replace('_', ' ')} {told}" for name, told in fields}

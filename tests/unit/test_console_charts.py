@@ -80,6 +80,8 @@ def test_what_took_longer_than_the_last_bound_is_told_as_that() -> None:
 
 def test_figures_are_spelled_short() -> None:
     assert [figures.short(one) for one in (0.0, 950.0, 1_234.0, 82_529_279.96)] == ["0", "950", "1.2k", "82.5M"]
+    shares = [None, 0.0, 0.00025, 0.003, 0.887, 1.0]
+    assert [figures.percent(one) for one in shares] == ["–", "0%", "0.025%", "0.3%", "88.7%", "100%"]
     assert [figures.duration(one) for one in (None, 0.0, 999.0, 1_500.0)] == ["–", "0 ms", "999 ms", "1.5 s"]
     ages = [timedelta(seconds=-1), timedelta(minutes=59, seconds=59), timedelta(hours=30)]
     assert [figures.age(one) for one in ages] == ["0 s", "59 min", "1 d"]

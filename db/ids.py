@@ -30,8 +30,8 @@ def after(last: UUID | None) -> UUID:
 
 
 def earliest(at: datetime) -> UUID:
-    """Before every id of that millisecond and after all that came before it."""
-    return UUID(int=int(at.timestamp() * 1_000) << 80)
+    """Before every id of that millisecond and after all that came before it. No id is from before 1970."""
+    return UUID(int=max(int(at.timestamp() * 1_000), 0) << 80)
 
 
 def created_at(value: UUID) -> datetime:

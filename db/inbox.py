@@ -51,14 +51,22 @@ async def take_due(connection: Connection, limit: int, *, busy: Sequence[UUID] =
 
 
 async def finish(
-    connection: Connection, event_id: UUID, state: ProviderEventState, *, reason: str, partner_id: UUID | None = None
+    connection: Connection,
+    event_id: UUID,
+    state: ProviderEventState,
+    *,
+    reason: str,
+    partner_id: UUID | None = None,
+    transaction_id: UUID | None = None,
 ) -> None:
     await connection.execute(
-        "UPDATE provider_events SET state = $2, reason = $3, partner_id = $4, next_try_at = NULL WHERE id = $1",
+        "UPDATE provider_events SET state = $2, reason = $3, partner_id = $4, transaction_id = $5, next_try_at = NULL"
+        " WHERE id = $1",
         event_id,
         state.value,
         reason[:255],
         partner_id,
+        transaction_id,
     )
 
 

@@ -15,11 +15,11 @@ from uuid import UUID
 
 from db import search_filters, search_statements, shapes
 from db.database import Connection
-from db.records import Refund, Scope, Transaction
+from db.records import Scope, Transaction
 from db.search_filters import Filters
 from db.search_statements import Asked, Reach, Statement
 
-__all__ = ["Filters", "Found", "Reach", "page", "refunds", "transactions"]
+__all__ = ["Filters", "Found", "Reach", "page", "transactions"]
 
 ROUNDS = 5
 """So many statements a page may take before it says how far it came: none takes longer than a person notices."""
@@ -60,12 +60,6 @@ async def transactions(
         if found.until is None:
             return rows
         before = found.until
-
-
-async def refunds(connection: Connection, reach: Reach, *, before: UUID | None, limit: int) -> list[Refund]:
-    """The newest first, under the asker's policies. Payments that wait for a person: `Filters(needs_review=True)`."""
-    text, values = search_statements.newest_refunds(reach, before, limit)
-    return [shapes.read(Refund, row) for row in await connection.fetch(text, *values)]
 
 
 def _ways(filters: Filters) -> list[Filters]:

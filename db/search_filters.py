@@ -54,7 +54,7 @@ class Filters:
     delivery_id: UUID | None = None
     dispute_id: UUID | None = None
     provider_id: str | None = None
-    """Whatever a PSP calls by it: a payment, an attempt, a refund, a dispute."""
+    """Whatever a PSP calls by it: a payment, an attempt, a refund, a dispute, a notification."""
 
 
 # ── Conditions ──────────────────────────────────────────────────────────────────────────────────────────────────

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TypeAlias
 from uuid import UUID
 
 from db import ids, search_filters, shapes
-from db.records import Refund, Transaction
+from db.records import Transaction
 from db.search_filters import WHOSE, Filters
 
 WALK = 1_000
@@ -19,8 +18,8 @@ CANDIDATES_MAX = 2_000
 """Of more than this the newest are not picked by reading all."""
 ENTRIES_MAX = 60_000
 """The same where an index alone is read, and no row."""
-_SKEW = timedelta(minutes=1)
-"""Between the moment in an id and `created_at`: milliseconds, so this is generous."""
+_SKEW = 60_000 << 80
+"""A minute of ids, between the moment in one and `created_at`: that is milliseconds, so this is generous."""
 _COLUMNS = ", ".join(f"t.{name}" for name in shapes.columns(Transaction).split(", "))
 _SEARCHED = (
     "partner_id, id, livemode, status, amount, currency, capture, payment_method, card_last4, provider,"
@@ -58,9 +57,9 @@ def asked(reach: Reach, filters: Filters, before: UUID | None) -> Asked:
     """Ids are in the order of time: a range of dates is one of ids."""
     begin, end = UUID(int=0), before or _LAST
     if filters.created_after is not None:
-        begin = ids.earliest(filters.created_after - _SKEW)
+        begin = UUID(int=max(ids.earliest(filters.created_after).int - _SKEW, 0))
     if filters.created_before is not None:
-        end = min(end, ids.earliest(filters.created_before + _SKEW))
+        end = min(end, UUID(int=ids.earliest(filters.created_before).int + _SKEW))
     return Asked(reach, filters, begin, end)
 
 
@@ -120,13 +119,6 @@ def newest(search: Asked, limit: int) -> Statement:
     where = f"{draft.whose()} AND {draft.when()}"
     walked = f"SELECT * FROM {draft.view} WHERE {where} ORDER BY id DESC LIMIT {WALK}"
     return draft.statement(f"SELECT partner_id, id FROM ({walked}) AS walked WHERE {draft.fits()}", limit)
-
-
-def newest_refunds(reach: Reach, before: UUID | None, limit: int) -> Statement:
-    draft = _Draft(asked(reach, Filters(), before))
-    where = f"{draft.whose()} AND {draft.when()}"
-    columns = shapes.columns(Refund)
-    return f"SELECT {columns} FROM refunds WHERE {where} ORDER BY id DESC LIMIT {draft.bind(limit)}", draft.values
 
 
 def bottom(search: Asked) -> Statement:
@@ -246,11 +238,18 @@ def _of_id(draft: _Draft, table: str, column: str, value: UUID) -> str:
     )
 
 
+_OF_ACCOUNTS = {"attempts": "provider_id", "provider_events": "dedupe_key"}
+
+
 def _of_provider(draft: _Draft, value: str) -> str:
     """Ids of PSPs are kept by account, those of disputes by partner."""
+    named = draft.bind(value)
+    own = [_each("provider_accounts", "account_id", table, f"{of} = {named}") for table, of in _OF_ACCOUNTS.items()]
+    return " UNION ".join([*own, _each("partners", "partner_id", "disputes", f"provider_dispute_id = {named}")])
+
+
+def _each(owners: str, key: str, table: str, so: str) -> str:
     return (
-        "SELECT tried.* FROM provider_accounts a CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM attempts"
-        f" WHERE account_id = a.id AND provider_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS tried"
-        " UNION SELECT disputed.* FROM partners p CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM disputes"
-        f" WHERE partner_id = p.id AND provider_dispute_id = {draft.bind(value)} LIMIT {CANDIDATES_MAX}) AS disputed"
+        f"SELECT one.* FROM {owners} o CROSS JOIN LATERAL (SELECT partner_id, transaction_id FROM {table}"
+        f" WHERE {key} = o.id AND {so} LIMIT {CANDIDATES_MAX}) AS one"
     )

@@ -212,7 +212,7 @@ _OUR_IDS = {
     "cus": ("customer_id", "customer"),
 }
 _ANY_ID = ("transaction_id", "refund_id", "attempt_id", "event_id", "delivery_id", "customer_id")
-_PSP_ID = re.compile(r"(?:pi|ch|re|py|pyr|du|dp)_\w{8,}|(?=\w*\d)[A-Z0-9]{16,17}|PP-[A-Z]-\w+")
+_PSP_ID = re.compile(r"(?:pi|ch|re|py|pyr|du|dp|evt)_\w{8,}|(?=\w*\d)[A-Z0-9]{16,17}|PP-[A-Z]-\w+|WH-[\w-]{8,}")
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]{2,}")
 _WORDS: dict[str, dict[str, Any]] = {
     **{status.value: {"status": (status.value,)} for status in TransactionStatus},

@@ -73,24 +73,26 @@ class Verdict:
     reason: str
     partner_id: UUID | None = None
     transaction_id: UUID | None = None
-    """What a person must look at, should it never be applied."""
+    """What it is about: found by the event's id, and shown to a person should it never be applied."""
 
 
-def _applied(reason: str, partner_id: UUID) -> Verdict:
-    return Verdict(state=ProviderEventState.APPLIED, reason=reason, partner_id=partner_id)
+def _applied(reason: str, about: Snapshot) -> Verdict:
+    return _verdict(ProviderEventState.APPLIED, reason, about)
 
 
-def _ignored(reason: str, partner_id: UUID | None = None) -> Verdict:
-    return Verdict(state=ProviderEventState.IGNORED, reason=reason, partner_id=partner_id)
+def _ignored(reason: str, about: Snapshot | None = None) -> Verdict:
+    return _verdict(ProviderEventState.IGNORED, reason, about)
 
 
-def _later(reason: str, snapshot: Snapshot | None = None) -> Verdict:
-    if snapshot is None:
-        return Verdict(state=ProviderEventState.RECEIVED, reason=reason)
-    partner_id, transaction_id = snapshot.transaction.partner_id, snapshot.transaction.id
-    return Verdict(
-        state=ProviderEventState.RECEIVED, reason=reason, partner_id=partner_id, transaction_id=transaction_id
-    )
+def _later(reason: str, about: Snapshot | None = None) -> Verdict:
+    return _verdict(ProviderEventState.RECEIVED, reason, about)
+
+
+def _verdict(state: ProviderEventState, reason: str, about: Snapshot | None) -> Verdict:
+    if about is None:
+        return Verdict(state=state, reason=reason)
+    transaction = about.transaction
+    return Verdict(state=state, reason=reason, partner_id=transaction.partner_id, transaction_id=transaction.id)
 
 
 async def apply_due(runtime: Runtime) -> int:
@@ -124,7 +126,12 @@ async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> 
         if verdict.state is not ProviderEventState.RECEIVED:
             async with runtime.database.as_system() as connection:
                 await inbox.finish(
-                    connection, event.id, verdict.state, reason=verdict.reason, partner_id=verdict.partner_id
+                    connection,
+                    event.id,
+                    verdict.state,
+                    reason=verdict.reason,
+                    partner_id=verdict.partner_id,
+                    transaction_id=verdict.transaction_id,
                 )
     runtime.notified.set()  # more of this account may have come meanwhile
 
@@ -190,7 +197,7 @@ async def _apply(runtime: Runtime, event: ProviderEvent, told: AttemptTold) -> V
         return await _contradict(runtime, event, snapshot, "amount or currency differs")
     if told.ask or isinstance(told.outcome, Unknown):
         await recovery.resolve(runtime, partner_id, transaction_id, snapshot.attempt_id)
-        return _applied("asked the provider", partner_id)
+        return _applied("asked the provider", snapshot)
     return await _recorded(runtime, event, snapshot, told.outcome, "recorded")
 
 
@@ -201,14 +208,13 @@ async def _recorded(
     if not recorded.written and recorded.snapshot.attempt.finished_at is None:
         # Which may tell nothing: this is not to be lost.
         return _later("the attempt is being looked into", snapshot)
-    return _applied(reason, snapshot.transaction.partner_id)
+    return _applied(reason, snapshot)
 
 
 async def _apply_unasked(
     runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, told: AttemptTold, subject: Attempt | None
 ) -> Verdict:
     """No attempt waits for this: it repeats what we know, or the PSP acted by itself."""
-    partner_id = snapshot.transaction.partner_id
     if (verdict := _at_once(snapshot, told, subject)) is not None:
         return verdict
     if told.ask:
@@ -217,7 +223,7 @@ async def _apply_unasked(
             return _later("the provider does not tell", snapshot)
         told = asked
         if readings.known(snapshot, told, subject):
-            return _ignored("the provider says otherwise", partner_id)
+            return _ignored("the provider says otherwise", snapshot)
     charge = readings.open_charge(snapshot)
     if charge is not None and told.operation.value == AttemptOperation.CANCEL:
         # The PSP ended a payment that still waited for the customer, or whose outcome it had not told.
@@ -236,16 +242,15 @@ async def _apply_late(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot
     match outcome:
         case Approved():
             await compensation.compensate(runtime, partner_id, attempt.transaction_id, attempt.id, outcome)
-            return _applied("a late success is given back", partner_id)
+            return _applied("a late success is given back", snapshot)
         case Unknown():
             return _later("the provider does not tell", snapshot)
         case _:
-            return _ignored("the provider says otherwise", partner_id)
+            return _ignored("the provider says otherwise", snapshot)
 
 
 def _at_once(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> Verdict | None:
     """What needs no change: it says what we know, or is about something whose outcome or id we have not learned."""
-    partner_id = snapshot.transaction.partner_id
     if subject is None and told.operation.value == AttemptOperation.REFUND and readings.nameless_refund(snapshot):
         return _later("a refund of this payment has not learned its id yet", snapshot)
     if (
@@ -255,7 +260,7 @@ def _at_once(snapshot: Snapshot, told: AttemptTold, subject: Attempt | None) -> 
     ):
         return _later("the charge has no outcome yet", snapshot)
     if readings.known(snapshot, told, subject):
-        return _ignored("nothing new", partner_id)
+        return _ignored("nothing new", snapshot)
     return None
 
 
@@ -291,9 +296,9 @@ async def _dispute(runtime: Runtime, event: ProviderEvent, told: DisputeTold) ->
     if told.currency != snapshot.transaction.currency:
         return await _contradict(runtime, event, snapshot, "currency differs")
     if change is None:
-        return _ignored("nothing new", partner_id)
+        return _ignored("nothing new", snapshot)
     runtime.published(1)
-    return _applied("dispute recorded", partner_id)
+    return _applied("dispute recorded", snapshot)
 
 
 def _dispute_after(snapshot: Snapshot, known: Dispute | None, told: DisputeTold, at: datetime) -> Dispute:
@@ -361,11 +366,11 @@ async def _noted(
     if change is None:
         return await _contradict(runtime, event, snapshot, "contradicts our books")
     runtime.published(1)
-    return _applied("the provider acted by itself", partner_id)
+    return _applied("the provider acted by itself", snapshot)
 
 
 async def _contradict(runtime: Runtime, event: ProviderEvent, snapshot: Snapshot, reason: str) -> Verdict:
     """Our books cannot hold it: a person must look."""
     transaction, data = snapshot.transaction, {"reason": reason, "provider_event": str(event.id)}
     await journal.flag(runtime, transaction.partner_id, transaction.id, data, actor=f"provider:{event.provider}")
-    return _applied(reason, snapshot.transaction.partner_id)
+    return _applied(reason, snapshot)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import stripe
 
-from db import ids
+from db import ids, search
+from db.search import Filters, Reach
 from tests.acceptance.steps import listed, settled, until
 from tests.house import House, Json, Partner
 
@@ -305,3 +306,21 @@ async def balance(partner: Partner, account: str) -> tuple[str, str]:
     balances = (await partner.get("/v1/balance")).json()["balances"]
     found = [one for row in balances for one in row["accounts"] if one["account"] == account]
     return found[0]["direction"], found[0]["amount"]
+
+
+async def test_a_payment_is_found_by_the_psps_id_of_a_refund_and_of_a_notification(house: House) -> None:
+    await house.silence()
+    partner = await house.partner()
+    charged = (await partner.charge()).json()
+    refund = (await partner.post(f"/v1/transactions/{charged['id']}/refunds", {"amount": "5.00"})).json()
+    notified = an_event("payment_intent.succeeded", await payment_of(house, charged), "told")
+    await told(house, notified)
+    await applied(house, notified["id"])
+    for named in (refund["provider_refund_id"], notified["id"]):
+        async with house.owner.transaction():
+            await house.owner.execute("SET LOCAL ROLE paygate_console")
+            await house.owner.execute("SET LOCAL app.across_partners = 'on'")
+            page = await search.page(
+                house.owner, Reach(None, livemode=False), [Filters(provider_id=named)], before=None, limit=2
+            )
+        assert [ids.encode("txn", row.id) for row in page.transactions] == [charged["id"]]

@@ -21,6 +21,9 @@ Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"  # the class takes param
 DAYS = 730
 BATCH = 250_000
 _ZIPF = 1.3
+_FULL = 0.2
+"""The share of payments, the newest, whose attempts, refunds, events, deliveries and PSP's notifications are there."""
+_TABLES = ("transactions", "attempts", "refunds", "events", "webhook_deliveries", "provider_events")
 _PROVIDERS = ("stripe", "adyen", "paypal", "manual")
 _FIRST = (
     *("Anna", "Ben", "Carla", "David", "Elena", "Felix", "Greta", "Hugo", "Inés", "Jonas", "Katrin", "Leo", "Maria"),
@@ -84,7 +87,8 @@ FROM (SELECT *, CASE WHEN r[8] < 0.8 OR psp = 4 THEN 'completed' WHEN r[8] < 0.8
         END::transaction_status AS status FROM drawn) AS told
 """
 _WITH_ALL = f"""
-WITH made AS ({_TRANSACTIONS} RETURNING *),
+WITH written AS ({_TRANSACTIONS} RETURNING *),
+made AS (SELECT * FROM written WHERE created_at >= $3),
 tried AS (
     INSERT INTO attempts (partner_id, id, transaction_id, number, operation, amount, account_id, provider, state,
         provider_key, request, resend_until, provider_id, created_at, updated_at, finished_at, review_after)
@@ -96,11 +100,23 @@ returned AS (
         created_at, updated_at)
     SELECT partner_id, overlay(id::text PLACING right(md5('rfd' || id), 12) FROM 25)::uuid, id, livemode,
         amount_refunded, currency, 'other', 'completed', 're_' || md5(id::text), created_at, created_at
-    FROM made WHERE amount_refunded > 0),
+    FROM made WHERE amount_refunded > 0 RETURNING *),
+given_back AS (
+    INSERT INTO attempts (partner_id, id, transaction_id, refund_id, number, operation, amount, account_id, provider,
+        state, provider_key, request, resend_until, provider_id, created_at, updated_at, finished_at, review_after)
+    SELECT r.partner_id, overlay(r.id::text PLACING right(md5('att' || r.id), 12) FROM 25)::uuid, r.transaction_id,
+        r.id, 2, 'refund', r.amount, t.provider_account_id, t.provider, 'succeeded', md5(r.id::text), '{{}}',
+        r.created_at, r.provider_refund_id, r.created_at, r.created_at, r.created_at, '22 hours'
+    FROM returned r JOIN made t ON t.id = r.transaction_id),
 told AS (
     INSERT INTO events (partner_id, id, livemode, type, transaction_id, sequence, body, created_at)
     SELECT partner_id, overlay(id::text PLACING right(md5('evt' || id), 12) FROM 25)::uuid, livemode,
-        'transaction.completed', id, 1, '{{}}', created_at FROM made RETURNING *)
+        'transaction.completed', id, 1, '{{}}', created_at FROM made RETURNING *),
+notified AS (
+    INSERT INTO provider_events (partner_id, id, account_id, transaction_id, provider, dedupe_key, headers, body, state,
+        next_try_at, received_at)
+    SELECT partner_id, overlay(id::text PLACING right(md5('ntf' || id), 12) FROM 25)::uuid, provider_account_id, id,
+        provider, 'evt_1' || left(md5(id::text), 23), '{{}}', '{{}}', 'applied', NULL, created_at FROM made)
 INSERT INTO webhook_deliveries (partner_id, id, endpoint_id, event_id, event_type, transaction_id, state, created_at,
     updated_at)
 SELECT partner_id, overlay(id::text PLACING right(md5('whd' || id), 12) FROM 25)::uuid, partner_id, id, type,
@@ -116,7 +132,7 @@ class History:
 
 
 async def remember(owner: Owner, count: int, *, partners: int) -> History:
-    """`count` payments of the last two years, with what belongs to them; analysed."""
+    """`count` payments of the last two years, the newest fifth with what belongs to them; analysed."""
     made, accounts = [ids.new() for _ in range(partners)], [ids.new() for _ in _PROVIDERS]
     await owner.executemany(
         "INSERT INTO partners (id, name, email) VALUES ($1, $2, $3)",
@@ -127,8 +143,9 @@ async def remember(owner: Owner, count: int, *, partners: int) -> History:
         list(zip(accounts, _PROVIDERS, strict=True)),
     )
     indexes = await owner.fetch(
-        "SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS text FROM pg_index"
-        " WHERE indrelid = 'transactions'::regclass AND NOT indisunique"
+        "SELECT indexrelid::regclass::text AS name, replace(pg_get_indexdef(indexrelid), 'ON ONLY', 'ON') AS text"
+        " FROM pg_index WHERE indrelid = ANY ($1::text[]::regclass[]) AND NOT indisunique",
+        _TABLES,
     )
     for index in indexes:
         await owner.execute(f"DROP INDEX {index['name']}")
@@ -136,6 +153,7 @@ async def remember(owner: Owner, count: int, *, partners: int) -> History:
     begin = datetime.now(UTC) - timedelta(days=DAYS)
     for first in range(1, count + 1, BATCH):
         await _write(owner, begin, count, range(first, min(first + BATCH, count + 1)), made, accounts)
+    await owner.execute("SET maintenance_work_mem = '1GB'")
     for index in indexes:
         await owner.execute(index["text"])
     await owner.execute("VACUUM ANALYZE")
@@ -153,4 +171,4 @@ async def _write(
             _DRAWN,
             *(begin, timedelta(days=DAYS), count, _FIRST, _LAST, numbers.start, numbers.stop - 1, partners, steps),
         )
-        await owner.execute(_WITH_ALL, accounts, list(_PROVIDERS))
+        await owner.execute(_WITH_ALL, accounts, list(_PROVIDERS), begin + (1 - _FULL) * timedelta(days=DAYS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -24,7 +24,7 @@ from tests.conftest import cloned
 
 ROWS = 30_000
 LIMIT = 21
-BIG = ("transactions", "refunds", "attempts", "events", "webhook_deliveries")
+BIG = ("transactions", "refunds", "attempts", "events", "webhook_deliveries", "provider_events")
 
 
 class Explaining:
@@ -59,7 +59,9 @@ class Desk:
 
     owner: Any
     app: Any
-    console: Any
+    within: Any
+    """The console, for a person who works for the largest partner."""
+    across: Any
     largest: UUID
     second: UUID
     rows: Sequence[Transaction]
@@ -75,40 +77,26 @@ async def desk(postgres: embedded.Server, template: str) -> AsyncIterator[Desk]:
     async with cloned(postgres, template) as url:
         owner = await asyncpg.connect(url)
         made = await history.remember(owner, ROWS, partners=30)
-        await owner.execute(_CONSOLE_READS)
         largest, second = made.partners[:2]
         app = await _as(url, "paygate_app", {"app.current_partner_id": str(largest)})
-        console = await _as(url, "paygate_console", {"app.across_partners": "on"})
+        within = await _as(url, "paygate_console", {"app.current_partner_id": str(largest)})
+        across = await _as(url, "paygate_console", {"app.across_partners": "on"})
         async with app.transaction():
             rows = await search.transactions(app, Scope(largest, livemode=True), Filters(), before=None, limit=ROWS)
-        yield Desk(owner, app, console, largest, second, rows)
-        for connection in (owner, app, console):
+        yield Desk(owner, app, within, across, largest, second, rows)
+        for connection in (owner, app, within, across):
             await connection.close()
-
-
-# What the console's own migration grants.
-_CONSOLE_READS = """
-DO $$ BEGIN
-    IF NOT has_table_privilege('paygate_console', 'transactions', 'SELECT') THEN
-        CREATE POLICY console ON partners FOR SELECT TO paygate_console USING (true);
-        CREATE POLICY console ON provider_accounts FOR SELECT TO paygate_console USING (true);
-        CREATE POLICY console ON transactions FOR SELECT TO paygate_console USING (across_partners());
-        CREATE POLICY console ON attempts FOR SELECT TO paygate_console USING (across_partners());
-        CREATE POLICY console ON refunds FOR SELECT TO paygate_console USING (across_partners());
-        CREATE POLICY console ON events FOR SELECT TO paygate_console USING (across_partners());
-        CREATE POLICY console ON webhook_deliveries FOR SELECT TO paygate_console USING (across_partners());
-        CREATE POLICY console ON disputes FOR SELECT TO paygate_console USING (across_partners());
-        GRANT SELECT ON partners, provider_accounts, transactions, attempts, refunds, events, webhook_deliveries,
-            disputes TO paygate_console;
-    END IF;
-END $$
-"""
 
 
 async def _as(url: str, role: str, settings: dict[str, str]) -> Any:
     connection = await asyncpg.connect(url, server_settings={"role": role, "jit": "off", "timezone": "UTC", **settings})
     await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
     return connection
+
+
+def whoever_asks(desk: Desk) -> Sequence[tuple[Any, Reach]]:
+    """The API first."""
+    return (desk.app, desk.reach), (desk.within, desk.reach), (desk.across, Reach(None, livemode=True))
 
 
 async def found(
@@ -182,7 +170,7 @@ def questions(row: Transaction) -> dict[str, Filters]:
 async def test_no_search_reads_a_big_table_from_end_to_end(desk: Desk) -> None:
     row = next(one for one in desk.rows[2_500:] if one.customer_email and one.metadata and one.card_last4)
     for name, filters in questions(row).items():
-        for connection, reach in ((desk.app, desk.reach), (desk.console, Reach(None, livemode=True))):
+        for connection, reach in whoever_asks(desk)[filters.provider_id is not None :]:  # the API does not ask for that
             for before in (None, desk.rows[-300].id):
                 explaining: Any = Explaining(connection)
                 async with connection.transaction():
@@ -193,13 +181,30 @@ async def test_no_search_reads_a_big_table_from_end_to_end(desk: Desk) -> None:
 
 async def test_a_page_costs_the_same_however_deep_it_lies(desk: Desk) -> None:
     for filters in (Filters(), Filters(status=("completed",)), Filters(currency="EUR", payment_method="card")):
-        costs = []
-        for before in (None, desk.rows[len(desk.rows) // 2].id, desk.rows[-3_000].id):
-            explaining: Any = Explaining(desk.app)
-            async with desk.app.transaction():
-                await search.page(explaining, desk.reach, [filters], before=before, limit=LIMIT)
-            costs.append(explaining.buffers)
+        depths = (None, desk.rows[len(desk.rows) // 2].id, desk.rows[-3_000].id)
+        costs = [await cost(desk, filters, before) for before in depths]
         assert max(costs) <= 2 * min(costs), (filters, costs)
+
+
+async def test_near_the_end_what_is_left_is_read_once_at_most(desk: Desk) -> None:
+    """Where no more are left than a walk looks at, the planner may read them all and sort them."""
+    blocks = (
+        "SELECT count(DISTINCT (ctid::text::point)[0]) FROM transactions WHERE partner_id = $1 AND livemode AND id < $2"
+    )
+    for filters in (Filters(), Filters(status=("completed",)), Filters(currency="EUR", payment_method="card")):
+        first = await cost(desk, filters, None)
+        for left in (search_statements.WALK, search_statements.WALK // 2, LIMIT + 50):
+            before = desk.rows[-left].id
+            read = await desk.owner.fetchval(blocks, desk.largest, before)
+            assert await cost(desk, filters, before) <= first + read + 20, (filters, left)  # 20: of the index
+
+
+async def cost(desk: Desk, filters: Filters, before: UUID | None) -> int:
+    """Of one page, in blocks of memory."""
+    explaining: Any = Explaining(desk.app)
+    async with desk.app.transaction():
+        await search.page(explaining, desk.reach, [filters], before=before, limit=LIMIT)
+    return int(explaining.buffers)
 
 
 # ── Answers ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -282,6 +287,14 @@ async def test_what_is_found_is_what_fits(desk: Desk) -> None:
         assert await found(desk.app, desk.reach, filters, before=before) == expected, (filters, before)
 
 
+async def test_dates_may_be_of_any_year(desk: Desk) -> None:
+    first, last = datetime(1, 1, 1, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    assert await found(desk.app, desk.reach, Filters(created_after=first)) == desk.rows[:LIMIT]
+    assert await found(desk.app, desk.reach, Filters(created_before=last)) == desk.rows[:LIMIT]
+    assert await found(desk.app, desk.reach, Filters(created_after=last)) == []
+    assert await found(desk.app, desk.reach, Filters(created_before=first)) == []
+
+
 async def test_a_narrow_search_for_what_is_common_is_right_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same answers where a few rows are already many: span by span, and walked."""
     monkeypatch.setattr(search_statements, "WALK", 30)
@@ -342,26 +355,27 @@ async def test_a_payment_is_found_by_what_belongs_to_it(desk: Desk, table: str, 
         desk.largest,
     )
     fields: dict[str, Any] = {name: one["id"]}
-    for connection, reach in ((desk.app, desk.reach), (desk.console, Reach(None, livemode=True))):
+    for connection, reach in whoever_asks(desk):
         assert [row.id for row in await found(connection, reach, Filters(**fields))] == [one["transaction_id"]]
 
 
-async def test_a_payment_is_found_by_any_id_of_its_psp(desk: Desk) -> None:
-    row = next(one for one in desk.rows if one.provider_transaction_id)
-    assert await found(desk.console, Reach(None, livemode=True), Filters(provider_id=row.provider_transaction_id)) == [
-        row
-    ]
-
-
-async def test_refunds_are_listed_in_pages_within_a_partner_and_across(desk: Desk) -> None:
-    for connection, reach, whose in (
-        (desk.app, desk.reach, "AND partner_id = $1"),
-        (desk.console, Reach(None, livemode=True), "AND $1::uuid IS NOT NULL"),
-    ):
-        wanted = await desk.owner.fetch(f"SELECT id FROM refunds WHERE livemode {whose} ORDER BY id DESC", desk.largest)
-        first = await search.refunds(connection, reach, before=None, limit=LIMIT)
-        second = await search.refunds(connection, reach, before=first[-1].id, limit=LIMIT)
-        assert [row.id for row in (*first, *second)] == [row["id"] for row in wanted[: 2 * LIMIT]]
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("attempts", "provider_id"),
+        ("refunds", "provider_refund_id"),
+        ("provider_events", "dedupe_key"),
+    ],
+)
+async def test_a_payment_is_found_by_whatever_its_psp_calls_by_an_id(desk: Desk, table: str, column: str) -> None:
+    one = await desk.owner.fetchrow(
+        f"SELECT {column} AS named, transaction_id FROM {table} WHERE partner_id = $1 AND {column} IS NOT NULL"
+        " AND transaction_id IN (SELECT id FROM transactions WHERE livemode) LIMIT 1",
+        desk.largest,
+    )
+    for connection, reach in whoever_asks(desk)[1:]:
+        rows = await found(connection, reach, Filters(provider_id=one["named"]))
+        assert [row.id for row in rows] == [one["transaction_id"]]
 
 
 # ── Pages ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -408,10 +422,10 @@ async def test_without_a_partner_or_leave_nothing_is_shown(desk: Desk) -> None:
     async with desk.app.transaction():
         await desk.app.execute("SET LOCAL app.current_partner_id = ''")
         assert await desk.app.fetch("SELECT id FROM searchable_transactions LIMIT 1") == []
-    async with desk.console.transaction():
-        await desk.console.execute("SET LOCAL app.across_partners = ''")
-        assert await desk.console.fetch("SELECT id FROM searchable_across LIMIT 1") == []
-        assert await desk.console.fetch("SELECT id FROM searchable_transactions LIMIT 1") == []
+    async with desk.across.transaction():
+        await desk.across.execute("SET LOCAL app.across_partners = ''")
+        assert await desk.across.fetch("SELECT id FROM searchable_across LIMIT 1") == []
+        assert await desk.across.fetch("SELECT id FROM searchable_transactions LIMIT 1") == []
 
 
 async def test_the_views_cannot_be_written_through(desk: Desk) -> None:

@@ -73,6 +73,8 @@ def test_a_bare_uuid_may_be_of_anything() -> None:
         "5O190127TN364715T",
         "8515131751004933",
         "PP-D-12345",
+        "evt_1NG8Du2eZvKYlo2CUI79vXWy",
+        "WH-2WR32451HC0233532-67976317FL4543714",
     ],
 )
 def test_ids_of_psps_are_known_by_their_looks(text: str) -> None:

@@ -70,8 +70,10 @@ DROP INDEX transactions_status, transactions_provider_id, transactions_reference
 CREATE INDEX transactions_reference ON transactions (partner_id, livemode, reference COLLATE "C", id)
     WHERE reference IS NOT NULL;
 CREATE INDEX transactions_newest ON transactions (livemode, id DESC);
-CREATE INDEX refunds_newest ON refunds (livemode, id DESC);
 CREATE INDEX disputes_provider_id ON disputes (partner_id, provider_dispute_id);
+-- What a PSP told of, by the id of its notification; unknown of those that were applied before.
+ALTER TABLE provider_events ADD COLUMN transaction_id uuid,
+    ADD FOREIGN KEY (partner_id, transaction_id) REFERENCES transactions (partner_id, id);
 
 -- ── Views ───────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Under row-level security an index serves leakproof operators only, which none of words is. The views look under a role

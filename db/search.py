@@ -23,10 +23,15 @@ __all__ = ["Filters", "Found", "Reach", "page", "transactions"]
 
 ROUNDS = 5
 """So many statements a page may take before it says how far it came: none takes longer than a person notices."""
+ROUNDS_ACROSS = 2
+"""Each of those looks into the words of every partner."""
 _SPAN_BITS = 108
 """An id's first 20 bits, as words name them: three days."""
 _WIDER = 4
 """After a span with too few come so many times as many at once."""
+_WIDEST = 8
+_NEWEST = 2
+"""Spans to begin with: the last has just begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,60 @@ async def _by_reference(
 async def _by_words(
     connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
 ) -> Found:
-    """Without the beginnings first, where other words may do: they are dearer. Then with all, then span by span."""
-    others = search_filters.words(replace(search.filters, customer_name=None)) if beginnings else []
-    for all_of in filter(None, (others, [*words, *beginnings])):
-        few = await _few(connection, search_statements.with_words(search, all_of, limit))
+    """Span by span of time, ever more of them at once; and in all, as soon as few of the newest have the words."""
+    (ends,) = await _fetch(connection, search_statements.ends(search))
+    if ends["newest"] is None:
+        return Found([])
+    rest, wide, everywhere = range(_span(ends["oldest"]), _span(ends["newest"]) + 1), _NEWEST, False
+    rows = list[Transaction]()
+    for _ in range(ROUNDS if search.reach.partner_id else ROUNDS_ACROSS):
+        found = await _in_spans(connection, search, words, beginnings, rest[-wide:], limit - len(rows))
+        if found is None:
+            wide = max(wide // _WIDER**2, 1)
+            continue
+        rows, rest = [*rows, *found.transactions], rest[:-wide]
+        if found.until is not None or len(rows) >= limit or not rest:
+            return Found(rows, found.until)
+        if not everywhere and len(rows) * _WIDEST < limit * wide:
+            few, everywhere = await _everywhere(connection, search, words, beginnings, limit), True
+            if few is not None:
+                return few
+        wide = min(wide * _WIDER, _WIDEST)
+    return Found(rows, min(_first(rest.stop), search.end))
+
+
+async def _everywhere(
+    connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
+) -> Found | None:
+    """Without the beginnings first: they are dearer, and across partners too dear where there are words beside them."""
+    everything = [[*words, *beginnings]] if beginnings and (search.reach.partner_id or not words) else []
+    for some in filter(None, (words, *everything)):
+        few = await _few(connection, search_statements.with_words(search, some, limit, search_statements.SCATTERED_MAX))
         if few is not None:
             return few
-    return await _by_spans(connection, search, [*words, *beginnings], limit)
+    return None
+
+
+async def _in_spans(
+    connection: Connection,
+    search: Asked,
+    words: Sequence[str],
+    beginnings: Sequence[str],
+    spans: range,
+    limit: int,
+) -> Found | None:
+    """None where they are too many for one look, and more spans than one."""
+    when = search_filters.any_of([search_filters.quoted(f"w{span:05x}") for span in spans])
+    for some in filter(None, (words, [*words, *beginnings] if beginnings else [])):
+        few = await _few(
+            connection, search_statements.with_words(search, [*some, when], limit, search_statements.CANDIDATES_MAX)
+        )
+        if few is not None:
+            return few
+    if len(spans) > 1:
+        return None
+    first, after = _first(spans.start), _first(spans.stop)
+    return await _walk(connection, search.between(max(first, search.begin), min(after, search.end)), limit)
 
 
 async def _walk(connection: Connection, search: Asked, limit: int) -> Found:
@@ -133,34 +185,8 @@ async def _walk(connection: Connection, search: Asked, limit: int) -> Found:
     return Found(rows, search.end)
 
 
-async def _by_spans(connection: Connection, search: Asked, words: Sequence[str], limit: int) -> Found:
-    """Too many have the words, and few of the newest: they lie together somewhere before."""
-    (ends,) = await _fetch(connection, search_statements.ends(search))
-    rows = list[Transaction]()
-    span, wide, last = ends["newest"].int >> _SPAN_BITS, 1, ends["oldest"].int >> _SPAN_BITS
-    for _ in range(ROUNDS):
-        lowest = max(span - wide + 1, last)
-        found = await _in_spans(connection, search, words, range(lowest, span + 1), limit - len(rows))
-        if found is None:
-            wide = max(wide // _WIDER**2, 1)
-            continue
-        rows += found.transactions
-        if len(rows) >= limit or found.until is not None or lowest == last:
-            return Found(rows, found.until)
-        span, wide = lowest - 1, wide * _WIDER
-    return Found(rows, min(_first(span + 1), search.end))
-
-
-async def _in_spans(
-    connection: Connection, search: Asked, words: Sequence[str], spans: range, limit: int
-) -> Found | None:
-    """None where they are too many for one look, and more spans than one."""
-    when = search_filters.any_of([search_filters.quoted(f"w{span:05x}") for span in spans])
-    few = await _few(connection, search_statements.with_words(search, [*words, when], limit))
-    if few is not None or len(spans) > 1:
-        return few
-    within = search.between(max(_first(spans.start), search.begin), min(_first(spans.stop), search.end))
-    return await _walk(connection, within, limit)
+def _span(transaction_id: UUID) -> int:
+    return transaction_id.int >> _SPAN_BITS
 
 
 def _first(span: int) -> UUID:

@@ -114,8 +114,8 @@ _EXACT: Mapping[str, str] = {
     "last4": "l",
     "provider_transaction_id": "i",
 }
-_DIGITS_MAX = 15
-"""Before the point of `numeric(19,4)`."""
+_DIGITS_MAX = 7
+"""Amounts of so many digits before the point, or more, have one word."""
 _HEADS_MAX = 20
 """More are dearer to look up than the candidates that they rule out."""
 _PAIR_LENGTH = 187
@@ -156,18 +156,19 @@ def _of_amounts(filters: Filters) -> Iterator[str]:
 
 def _heads(low: Decimal, high: Decimal | None) -> list[str]:
     """The first two digits of every amount in between, after a letter for how many there are; or that letter alone."""
-    least, most = int(low), 10**_DIGITS_MAX - 1 if high is None else max(int(high), 0)
-    found = list[str]()
-    for digits in range(len(str(least)), min(len(str(most)), _DIGITS_MAX) + 1):
+    least, most, found = int(low), None if high is None else max(int(high), 0), list[str]()
+    for digits in range(_digits(least), (_DIGITS_MAX if most is None else _digits(most)) + 1):
         unit = 10 ** max(digits - 2, 0)
         first, last = 10 ** (digits - 1) if digits > 1 else 0, 10**digits - 1
         letter = "b" + chr(64 + digits)
-        if least <= first and last <= most:
-            found.append(letter)
-        else:
-            heads = range(max(least, first) // unit, min(most, last) // unit + 1)
-            found += [letter] if len(heads) > _HEADS_MAX else [f"{letter}{head}" for head in heads]
+        heads = range(max(least, first) // unit, (last if most is None else min(most, last)) // unit + 1)
+        whole = digits == _DIGITS_MAX or (heads.start, heads.stop) == (first // unit, last // unit + 1)
+        found += [letter] if whole or len(heads) > _HEADS_MAX else [f"{letter}{head}" for head in heads]
     return found
+
+
+def _digits(units: int) -> int:
+    return min(len(str(units)), _DIGITS_MAX)
 
 
 def _trimmed(amount: Decimal) -> str:

@@ -14,8 +14,10 @@ from db.search_filters import WHOSE, Filters
 
 WALK = 1_000
 """So many of the newest are looked at before any index of what was asked: a few milliseconds."""
-CANDIDATES_MAX = 2_000
-"""Of more than this the newest are not picked by reading all."""
+CANDIDATES_MAX = 4_000
+"""Of more than this the newest are not picked by reading all: of those that lie together in time."""
+SCATTERED_MAX = 1_000
+"""The same of those that may lie anywhere: each is a page to read."""
 ENTRIES_MAX = 60_000
 """The same where an index alone is read, and no row."""
 _SKEW = 60_000 << 80
@@ -99,14 +101,13 @@ class _Draft:
     def statement(self, found: str, limit: int) -> Statement:
         return f"SELECT * FROM {self.rows(f'({found}) AS found', limit)} ORDER BY id DESC", self.values
 
-    def of_candidates(self, source: str, columns: str, fits: str, limit: int, most: int) -> Statement:
+    def of_candidates(self, source: str, columns: str, fits: str | None, limit: int, most: int) -> Statement:
         """Those of at most `most` rows of `source` that fit, beside whether there are more; one row at least."""
-        looked = f"SELECT {columns} FROM {source} LIMIT {most + 1}"
+        looked = f"looked AS MATERIALIZED (SELECT {columns} FROM {source} LIMIT {most + 1})"
+        found = f", found AS MATERIALIZED (SELECT * FROM looked WHERE {fits})" if fits else ""
         counted = f"SELECT count(*) > {most} AS too_many FROM looked"
-        text = (
-            f"WITH looked AS MATERIALIZED ({looked}), found AS MATERIALIZED (SELECT * FROM looked WHERE {fits})"
-            f" SELECT * FROM ({counted}) AS counted LEFT JOIN {self.rows('found', limit)} ON true ORDER BY id DESC"
-        )
+        rows = self.rows("found" if fits else "looked", limit)
+        text = f"WITH {looked}{found} SELECT * FROM ({counted}) AS counted LEFT JOIN {rows} ON true ORDER BY id DESC"
         return text, self.values
 
 
@@ -140,8 +141,8 @@ def ends(search: Asked) -> Statement:
 # OFFSET 0: beside the condition that an index is meant for, the planner sees nothing that another index would serve.
 
 
-def with_words(search: Asked, words: Sequence[str], limit: int) -> Statement:
-    """Of `CANDIDATES_MAX` that have all of these words."""
+def with_words(search: Asked, words: Sequence[str], limit: int, most: int) -> Statement:
+    """Of at most so many that have all of these words."""
     draft, partner_id = _Draft(search), search.reach.partner_id
     query = " & ".join(words)
     if partner_id is None:
@@ -152,7 +153,7 @@ def with_words(search: Asked, words: Sequence[str], limit: int) -> Statement:
         query = query.replace(WHOSE, search_filters.whose(partner_id, search.reach.livemode))
         worded = _having(draft, f"{draft.bind(query)}::text")
     source = f"({worded}) AS worded WHERE {draft.whose()} AND {draft.when()}"
-    return draft.of_candidates(source, _SEARCHED, draft.fits(), limit, CANDIDATES_MAX)
+    return draft.of_candidates(source, _SEARCHED, draft.fits(), limit, most)
 
 
 def _having(draft: _Draft, query: str) -> str:
@@ -164,7 +165,7 @@ def with_reference(search: Asked, limit: int) -> Statement:
     draft, filters = _Draft(search), search.filters
     source = f"{_referred(draft)} WHERE {draft.when()}"
     if filters == Filters(reference=filters.reference, reference_prefix=filters.reference_prefix):
-        return draft.of_candidates(source, "partner_id, id", "true", limit, ENTRIES_MAX)
+        return draft.of_candidates(source, "partner_id, id", None, limit, ENTRIES_MAX)
     return draft.of_candidates(source, _SEARCHED, draft.fits(), limit, CANDIDATES_MAX)
 
 

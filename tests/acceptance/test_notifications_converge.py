@@ -316,11 +316,11 @@ async def test_a_payment_is_found_by_the_psps_id_of_a_refund_and_of_a_notificati
     notified = an_event("payment_intent.succeeded", await payment_of(house, charged), "told")
     await told(house, notified)
     await applied(house, notified["id"])
+    support: Any = house.owner
     for named in (refund["provider_refund_id"], notified["id"]):
-        async with house.owner.transaction():
-            await house.owner.execute("SET LOCAL ROLE paygate_console")
-            await house.owner.execute("SET LOCAL app.across_partners = 'on'")
-            page = await search.page(
-                house.owner, Reach(None, livemode=False), [Filters(provider_id=named)], before=None, limit=2
-            )
+        async with support.transaction():
+            await support.execute("SET LOCAL ROLE paygate_console")
+            await support.execute("SET LOCAL app.across_partners = 'on'")
+            reach, filters = Reach(None, livemode=False), Filters(provider_id=named)
+            page = await search.page(support, reach, [filters], before=None, limit=2)
         assert [ids.encode("txn", row.id) for row in page.transactions] == [charged["id"]]

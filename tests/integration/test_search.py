@@ -299,6 +299,7 @@ async def test_a_narrow_search_for_what_is_common_is_right_too(desk: Desk, monke
     """The same answers where a few rows are already many: span by span, and walked."""
     monkeypatch.setattr(search_statements, "WALK", 30)
     monkeypatch.setattr(search_statements, "CANDIDATES_MAX", 40)
+    monkeypatch.setattr(search_statements, "SCATTERED_MAX", 20)
     monkeypatch.setattr(search_statements, "ENTRIES_MAX", 60)
     monkeypatch.setattr(search, "ROUNDS", 2)
     row = desk.rows[5_000]

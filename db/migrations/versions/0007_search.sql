@@ -42,9 +42,10 @@ CREATE FUNCTION search_words(partner_id uuid, livemode boolean, id uuid, status 
 DECLARE
     whose text := right(partner_id::text, 8) || CASE WHEN livemode THEN '+' ELSE '-' END;
     units text := trunc(amount)::text;
-    magnitude text := whose || 'b' || chr(64 + length(units));
+    magnitude text := whose || 'b' || chr(64 + least(length(units), 7));  -- a million or more is rare
     words text[] := ARRAY[whose || 'w' || left(id::text, 5),  -- three days
-        whose || 'a' || trim_scale(amount)::text, magnitude, magnitude || left(units, 2),
+        whose || 'a' || trim_scale(amount)::text, magnitude,
+        CASE WHEN length(units) < 7 THEN magnitude || left(units, 2) END,
         whose || 'c' || currency, whose || 's' || status::text, whose || 'k' || capture::text,
         whose || 't' || payment_method, whose || 'l' || card_last4, whose || 'p' || provider,
         whose || 'i' || provider_transaction_id, CASE WHEN needs_review THEN whose || 'v' END,

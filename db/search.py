@@ -22,16 +22,19 @@ from db.search_statements import Asked, Reach, Statement
 __all__ = ["Filters", "Found", "Reach", "page", "transactions"]
 
 ROUNDS = 5
-"""So many statements a page may take before it says how far it came: none takes longer than a person notices."""
 ROUNDS_ACROSS = 2
-"""Each of those looks into the words of every partner."""
+"""So many stretches of time a page looks at before it says how far it came; across, each asks every partner's words."""
+_WIDEST = 64
+_WIDEST_ACROSS = 8
+"""Spans at once."""
 _SPAN_BITS = 108
-"""An id's first 20 bits, as words name them: three days."""
-_WIDER = 4
-"""After a span with too few come so many times as many at once."""
-_WIDEST = 8
+"""A span is the first 20 bits of an id, as words name them: three days."""
 _NEWEST = 2
 """Spans to begin with: the last has just begun."""
+_WIDER = 4
+"""After a stretch with too few comes one so many times as wide."""
+_FULL = 8
+"""What has less than a page in so many spans is rare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ async def _by_words(
         return Found([])
     rest, wide, everywhere = range(_span(ends["oldest"]), _span(ends["newest"]) + 1), _NEWEST, False
     rows = list[Transaction]()
-    for _ in range(ROUNDS if search.reach.partner_id else ROUNDS_ACROSS):
+    across = search.reach.partner_id is None
+    for _ in range(ROUNDS_ACROSS if across else ROUNDS):
         found = await _in_spans(connection, search, words, beginnings, rest[-wide:], limit - len(rows))
         if found is None:
             wide = max(wide // _WIDER**2, 1)
@@ -129,11 +133,11 @@ async def _by_words(
         rows, rest = [*rows, *found.transactions], rest[:-wide]
         if found.until is not None or len(rows) >= limit or not rest:
             return Found(rows, found.until)
-        if not everywhere and len(rows) * _WIDEST < limit * wide:
+        if not everywhere and len(rows) * _FULL < limit * wide:
             few, everywhere = await _everywhere(connection, search, words, beginnings, limit), True
             if few is not None:
                 return few
-        wide = min(wide * _WIDER, _WIDEST)
+        wide = min(wide * _WIDER, _WIDEST_ACROSS if across else _WIDEST)
     return Found(rows, min(_first(rest.stop), search.end))
 
 

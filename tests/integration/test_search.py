@@ -314,15 +314,29 @@ async def test_a_narrow_search_for_what_is_common_is_right_too(desk: Desk, monke
         Filters(amount_gte=Decimal(500), capture="manual"),
     ):
         expected = [one for one in desk.rows if fits(one, filters)][:LIMIT]
-        assert await all_of(desk, filters) == expected, filters
+        assert await all_of(desk.app, desk.reach, filters) == expected, filters
 
 
-async def all_of(desk: Desk, filters: Filters) -> list[Transaction]:
+async def test_what_stops_early_across_partners_goes_on_without_a_gap(desk: Desk) -> None:
+    reach = Reach(None, livemode=True)
+    everyone = await all_of(desk.across, reach, Filters(), limit=ROWS)
+    assert len(everyone) > len(desk.rows)
+    for filters in (
+        Filters(customer_name="anna smi", status=("refunded",)),
+        Filters(currency="CHF", provider="paypal", status=("refunded", "cancelled")),
+        Filters(amount_gte=Decimal(700), capture="manual"),
+        Filters(customer_email_prefix="a", provider="manual", payment_method="e_wallet"),
+    ):
+        expected = [one for one in everyone if fits(one, filters)][:LIMIT]
+        assert await all_of(desk.across, reach, filters) == expected, filters
+
+
+async def all_of(connection: Any, reach: Reach, filters: Filters, limit: int = LIMIT) -> list[Transaction]:
     """A page, however often the search stops early and goes on."""
     rows, before = list[Transaction](), None
-    while len(rows) < LIMIT:
-        async with desk.app.transaction():
-            page = await search.page(desk.app, desk.reach, [filters], before=before, limit=LIMIT - len(rows))
+    while len(rows) < limit:
+        async with connection.transaction():
+            page = await search.page(connection, reach, [filters], before=before, limit=limit - len(rows))
         rows += page.transactions
         if page.until is None:
             break

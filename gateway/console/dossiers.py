@@ -14,7 +14,7 @@ from db.database import Connection
 from db.notes import Note
 from db.records import Attempt, AttemptOperation, Dispute, LedgerEntry, Refund, Scope, Transaction, TransactionEvent
 from db.reviews import ReviewDecision
-from db.support_readings import Sent
+from db.support_readings import Sent, Told
 from db.support_users import SupportRole
 from gateway.console.visits import Visit
 from gateway.transactions import explanation, representation, states
@@ -37,6 +37,7 @@ class Dossier:
     entries: Sequence[LedgerEntry]
     """In the order they were written."""
     deliveries: Sequence[Sent]
+    notifications: Sequence[Told]
     approvals: Sequence[Approval]
     decisions: Sequence[ReviewDecision]
     notes: Sequence[Note]
@@ -90,6 +91,7 @@ async def read(visit: Visit, connection: Connection, transaction: Transaction, p
         disputes=await support_readings.disputes(connection, partner_id, of),
         entries=entries[::-1],
         deliveries=await support_readings.deliveries(connection, partner_id, of),
+        notifications=await support_readings.notifications(connection, partner_id, of),
         approvals=await approvals.of_transaction(connection, partner_id, of),
         decisions=decisions,
         notes=await notes.of_transaction(connection, partner_id, of),

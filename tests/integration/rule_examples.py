@@ -231,6 +231,7 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "provider_events_body_check": new(dedupe_key="x", body=TOO_LONG),
         "provider_events_account_id_fkey": new(account_id=NOWHERE),
         "provider_events_partner_id_fkey": new(dedupe_key="x", partner_id=NOWHERE),
+        "provider_events_partner_id_transaction_id_fkey": new(dedupe_key="x", transaction_id=NOWHERE),
         "guard": update("body = 'another'"),
     },
     "provider_health": {

@@ -75,6 +75,8 @@ CREATE INDEX disputes_provider_id ON disputes (partner_id, provider_dispute_id);
 -- What a PSP told of, by the id of its notification; unknown of those that were applied before.
 ALTER TABLE provider_events ADD COLUMN transaction_id uuid,
     ADD FOREIGN KEY (partner_id, transaction_id) REFERENCES transactions (partner_id, id);
+CREATE INDEX provider_events_transaction ON provider_events (partner_id, transaction_id)
+    WHERE transaction_id IS NOT NULL;
 
 -- ── Views ───────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Under row-level security an index serves leakproof operators only, which none of words is. The views look under a role

@@ -22,6 +22,8 @@ class Facts:
     revision: str | None
     moved: bool
     """See `feed.moved`; not asked at another revision."""
+    search_is_blind: bool
+    """The views that searches look into belong to another role, as after a dump without owners; not asked either."""
 
 
 async def facts(connection: Connection) -> Facts:
@@ -37,5 +39,7 @@ async def facts(connection: Connection) -> Facts:
     )
     assert row is not None, "who asks has a role"
     revision = await schema.current(connection)
-    moved = revision == schema.HEAD and await feed.moved(connection)
-    return Facts(**row, revision=revision, moved=moved)
+    current = revision == schema.HEAD
+    moved = current and await feed.moved(connection)
+    search_is_blind = current and await connection.fetchval("SELECT search_is_blind()")
+    return Facts(**row, revision=revision, moved=moved, search_is_blind=search_is_blind)

@@ -29,7 +29,7 @@ async def current(connection: Any) -> str | None:
 
 
 async def migrate(url: str) -> None:
-    """Bring the database at `url` (as its owner) to `HEAD`, and settle its feed where it came from another server.
+    """Bring the database at `url` (as its owner) to `HEAD`, and settle what came from another server: feed, views.
 
     Safe to call from several processes at once.
     """
@@ -47,6 +47,8 @@ async def migrate(url: str) -> None:
             await engine.dispose()
         if await probe.fetchval("SELECT feed_moved()"):
             await probe.execute("CALL settle_feed()")
+        if await probe.fetchval("SELECT search_is_blind()"):
+            await probe.execute("CALL give_search_its_views()")
     finally:
         await probe.close()
 

@@ -106,6 +106,12 @@ async def inspect_database(database: Database) -> list[Finding]:
             "run `paygate migrate`",
         ),
         _finding(
+            "search",
+            not facts.search_is_blind,
+            f"{facts.role}: what searches look into {'shows no row' if facts.search_is_blind else 'shows every row'}",
+            "run `paygate migrate`",
+        ),
+        _finding(
             "database role",
             not facts.role_bypasses_policies,
             f"{facts.role}: the role {'can' if facts.role_bypasses_policies else 'cannot'} bypass row-level security",

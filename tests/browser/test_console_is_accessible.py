@@ -38,6 +38,7 @@ async def looked_at(browser: Browser, desk: SupportDesk) -> Partner:
     await browser.type_into("E-mail", invited.person.email)
     await browser.type_into("Password", invited.password)
     await browser.press("Sign in")
+    await browser.open(f"{desk.house.base_url}/console/reach")
     await browser.press("Look at this partner")
     return partner
 

@@ -77,7 +77,7 @@ async def test_a_delivery_is_sent_again_and_an_endpoint_switched_off_and_on(
     assert (await clerk.post(f"/console/webhooks/{endpoint['id']}/enable")).status_code == 303
     assert (await partner.get(f"/v1/webhook-endpoints/{endpoint['id']}")).json()["status"] == "enabled"
     acts = await shared_house.owner.fetch("SELECT action FROM audit_logs WHERE actor = $1 ORDER BY id", clerk.actor)
-    assert [row["action"] for row in acts][1:] == [
+    assert [row["action"] for row in acts if row["action"].startswith("webhook")] == [
         "webhook_delivery.retry",
         "webhook_endpoint.disable",
         "webhook_endpoint.enable",

@@ -99,9 +99,19 @@ BEGIN
                     WHERE partner_id IS NOT DISTINCT FROM current_partner()', seen);
     EXECUTE format('CREATE VIEW searchable_across AS SELECT %s FROM transactions WHERE across_partners()', seen);
 END $$;
-GRANT CREATE ON SCHEMA public TO paygate_search;
-ALTER VIEW searchable_transactions OWNER TO paygate_search;
-ALTER VIEW searchable_across OWNER TO paygate_search;
-REVOKE CREATE ON SCHEMA public FROM paygate_search;
+-- Under another owner, as after a dump without owners, they show no row: whether so, and the way back.
+CREATE FUNCTION search_is_blind() RETURNS boolean LANGUAGE sql STABLE AS $$
+    SELECT count(*) < 2 FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+    WHERE c.oid IN ('public.searchable_transactions'::regclass, 'public.searchable_across'::regclass)
+      AND r.rolname = 'paygate_search'
+$$;
+CREATE PROCEDURE give_search_its_views() LANGUAGE plpgsql AS $$
+BEGIN
+    GRANT CREATE ON SCHEMA public TO paygate_search;
+    ALTER VIEW public.searchable_transactions OWNER TO paygate_search;
+    ALTER VIEW public.searchable_across OWNER TO paygate_search;
+    REVOKE CREATE ON SCHEMA public FROM paygate_search;
+END $$;
+CALL give_search_its_views();
 GRANT SELECT ON searchable_transactions TO paygate_app, paygate_console;
 GRANT SELECT ON searchable_across TO paygate_console;

@@ -235,7 +235,7 @@ BUGS = (
         file=_FIRST,
         text="GRANT SELECT, INSERT, UPDATE ON transactions TO paygate_app, paygate_worker;",
         becomes="GRANT SELECT, INSERT, UPDATE, DELETE ON transactions TO paygate_app, paygate_worker;",
-        tests=(f"{_RULES}::test_nothing_is_deleted_but_idempotency_keys",),
+        tests=(f"{_RULES}::test_nothing_is_deleted_but_idempotency_keys_and_sessions",),
     ),
     Bug(
         name="a revoked key still opens",

@@ -92,7 +92,8 @@ class _Timed:
         self._line, self._connection, self._told = line, connection, told
         self._turns = line.turns
 
-    async def execute(self, query: str, *args: object) -> Any:
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> Any:  # noqa: ARG002, ASYNC109 - asyncpg's
+        """`timeout` is the driver's, in real seconds: here none is over before the server has answered."""
         if args:
             return await self._first(query, self._connection.execute, *args)
         told, self._told = self._told, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,10 +51,10 @@ class Gates:
 
     console: Console
     routes: Sequence[Route] = ROUTES
-    _table: list[tuple[Any, Any, Route]] = field(init=False)
+    _table: list[tuple[re.Pattern[str], Route]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._table = [(*compile_path(route.path)[::2], route) for route in self.routes]
+        self._table = [(compile_path(route.path)[0], route) for route in self.routes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         current = exchange.of(scope)
@@ -97,7 +98,7 @@ class Gates:
         if not session.verified and not route.half:
             raise NotSignedIn(SECOND_FACTOR)
         csrf = _csrf(self.console, session)
-        if request.method == "POST" and not hmac.compare_digest(token, csrf):
+        if request.method == "POST" and not hmac.compare_digest(token.encode(), csrf.encode()):
             raise Problem(
                 "invalid_request", "This form is too old: go back, load the page again, and send it once more."
             )
@@ -107,7 +108,7 @@ class Gates:
 
     def _find(self, method: str, path: str) -> tuple[Route, Mapping[str, str]]:
         allowed = []
-        for pattern, _, route in self._table:
+        for pattern, route in self._table:
             if match := pattern.match(path):
                 if route.method == method or (route.method == "GET" and method == "HEAD"):
                     return route, match.groupdict()

@@ -113,11 +113,6 @@ async def audit_lines(connection: Connection, partner_id: UUID, resources: Seque
     return [shapes.read(AuditLog, {**row, "ip_address": row["ip_address"] and str(row["ip_address"])}) for row in rows]
 
 
-async def names(connection: Connection, user_ids: Sequence[UUID]) -> dict[UUID, str]:
-    rows = await connection.fetch("SELECT id, name FROM support_users WHERE id = ANY ($1)", user_ids)
-    return {row["id"]: row["name"] for row in rows}
-
-
 async def waiting(connection: Connection, *, livemode: bool, after: UUID | None, limit: int) -> list[Waiting]:
     """The oldest first; of whoever the connection may see."""
     rows = await connection.fetch(

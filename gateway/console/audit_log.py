@@ -60,6 +60,7 @@ async def _page(visit: Visit, found: list[AuditLog], *, wrong: dict[str, str] | 
     shown = found[:PAGE]
     async with visit.console.reading.as_system() as connection:
         people = await support_users.all_users(connection, PEOPLE_MAX)
+        names = await actors.names(connection, [one.actor for one in shown])
         known = await partners.names(connection, {one.partner_id for one in shown if one.partner_id})
     given = {name: text for name, text in visit.query.items() if name in Filters.model_fields and text}
     older = {**given, "before": ids.encode("aud", shown[-1].id)} if len(found) > PAGE else {}
@@ -67,7 +68,7 @@ async def _page(visit: Visit, found: list[AuditLog], *, wrong: dict[str, str] | 
         "audit.html",
         422 if wrong else 200,
         found=[(one, json.dumps(one.changes, ensure_ascii=False, sort_keys=True)) for one in shown],
-        names=await actors.names(visit, [one.actor for one in shown]),
+        names=names,
         partners=known,
         people=[(f"support:{ids.encode('sup', one.id)}", one.name) for one in people],
         given=given,

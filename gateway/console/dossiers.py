@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from uuid import UUID
 
 from db import approvals, ids, ledger, notes, provider_calls, refunds, reviews, support_readings, transactions
 from db.approvals import Approval
@@ -16,6 +15,7 @@ from db.records import Attempt, AttemptOperation, Dispute, LedgerEntry, Refund, 
 from db.reviews import ReviewDecision
 from db.support_readings import Sent, Told
 from db.support_users import SupportRole
+from gateway.console import actors
 from gateway.console.visits import Visit
 from gateway.transactions import explanation, representation, states
 from gateway.transactions.explanation import ExplanationBody
@@ -49,7 +49,7 @@ class Dossier:
         return representation.money(amount, self.places)
 
     def who(self, actor: str) -> str:
-        return self.names.get(actor, actor)
+        return self.names[actor]
 
     @property
     def open_attempts(self) -> list[Attempt]:
@@ -77,9 +77,9 @@ async def read(visit: Visit, connection: Connection, transaction: Transaction, p
     entries = await ledger.page(connection, scope, transaction_id=of, limit=ENTRIES_MAX)
     resources = [ids.encode("txn", of), *(ids.encode("rfd", refund.id) for refund in given_back)]
     lines = await support_readings.audit_lines(connection, partner_id, resources)
-    actors = {line.actor for line in lines} | {event.created_by for event in events}
-    actors |= {decision.requested_by for decision in decisions}
-    actors |= {decision.approved_by for decision in decisions if decision.approved_by}
+    acted = {line.actor for line in lines} | {event.created_by for event in events}
+    acted |= {decision.requested_by for decision in decisions}
+    acted |= {decision.approved_by for decision in decisions if decision.approved_by}
     return Dossier(
         transaction=transaction,
         partner=partner,
@@ -96,19 +96,8 @@ async def read(visit: Visit, connection: Connection, transaction: Transaction, p
         decisions=decisions,
         notes=await notes.of_transaction(connection, partner_id, of),
         audit=lines,
-        names=await _names(connection, actors),
+        names=await actors.names(connection, acted),
     )
-
-
-async def _names(connection: Connection, actors: set[str]) -> dict[str, str]:
-    people: dict[UUID, str] = {}
-    for actor in actors:
-        kind, _, rest = actor.partition(":")
-        person_id = ids.decode("sup", rest) if kind == "support" else None
-        if person_id is not None:
-            people[person_id] = actor
-    found = await support_readings.names(connection, list(people))
-    return {people[person_id]: name for person_id, name in found.items()}
 
 
 def offline(attempt: Attempt) -> bool:

@@ -63,7 +63,7 @@ class Gates:
         try:
             response = await self._answer(request, current, nonce)
         except Exception as error:  # noqa: BLE001 - shown as a page; what is unexpected is logged
-            response = _failed(error, request, current, nonce)
+            response = _failed(error, request, current)
         if "content-security-policy" not in response.headers:
             response.headers.update(_security(nonce))
         await response(scope, receive, send)
@@ -199,7 +199,7 @@ def _security(nonce: str) -> dict[str, str]:
     }
 
 
-def _failed(error: Exception, request: Request, current: exchange.Exchange, nonce: str) -> Response:
+def _failed(error: Exception, request: Request, current: exchange.Exchange) -> Response:
     then = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if isinstance(error, NotSignedIn):
         return _elsewhere(request, error.where, then)
@@ -212,7 +212,6 @@ def _failed(error: Exception, request: Request, current: exchange.Exchange, nonc
         "told": problem.detail or known.meaning,
         "errors": problem.errors,
         "request_id": current.request_id,
-        "nonce": nonce,
     }
     html = rendering.render("problem.html", context, part=request.headers.get("hx-request") == "true")
     return HTMLResponse(html, problem.status, headers=dict(problem.headers))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import StringConstraints
 from starlette.responses import RedirectResponse, Response
 
 from db import audit, ids, partners, support_sessions
 from gateway.api.body import RequestModel
 from gateway.api.errors import Problem, invalid
-from gateway.console.visits import Visit, mistakes
+from gateway.console.visits import HOME, Visit, inside, mistakes
 
 PARTNERS_MAX = 1_000
 REASON_MIN, REASON_MAX = 10, 255
@@ -24,9 +24,7 @@ class Reach(RequestModel):
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=REASON_MIN, max_length=REASON_MAX)] | None
     ) = None
     mode: Literal["test", "live"]
-    then: Annotated[str, StringConstraints(max_length=2_000, pattern=r"^/console(/([^/\\].*)?)?$")] = Field(
-        "/console/search"
-    )
+    then: str = HOME
 
 
 async def home(_visit: Visit) -> Response:
@@ -34,7 +32,7 @@ async def home(_visit: Visit) -> Response:
 
 
 async def choose(visit: Visit) -> Response:
-    return await _choosing(visit, then=str(visit.query.get("then", "/console/search")))
+    return await _choosing(visit, then=inside(visit.query.get("then")))
 
 
 async def look(visit: Visit) -> Response:
@@ -58,8 +56,8 @@ async def look(visit: Visit) -> Response:
                 raise invalid("reason", "is needed to read across partners")
             await audit.append(connection, act)
     except Problem as problem:
-        return await _choosing(visit, then=visit.form.get("then", ""), wrong=mistakes(problem))
-    return RedirectResponse(wanted.then, status_code=303)
+        return await _choosing(visit, then=inside(visit.form.get("then")), wrong=mistakes(problem))
+    return RedirectResponse(inside(wanted.then), status_code=303)
 
 
 async def _choosing(visit: Visit, *, then: str, wrong: dict[str, str] | None = None) -> Response:

@@ -42,10 +42,6 @@ def moment(at: datetime | None) -> str:
     return "–" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def day(at: datetime) -> str:
-    return at.astimezone(UTC).strftime("%d %b %Y").lstrip("0")
-
-
 def words(name: str) -> str:
     """`partially_refunded` → `partially refunded`."""
     return str(name).replace("_", " ").replace(".", " · ")
@@ -84,7 +80,6 @@ def _environment() -> Environment:
     environment.globals |= {"static": static, "pairs": pairs}
     environment.filters |= {
         "moment": moment,
-        "day": day,
         "words": words,
         "id": id_of,
         "grouped": grouped,

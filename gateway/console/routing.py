@@ -57,21 +57,23 @@ async def overview(visit: Visit) -> Response:
         state = await rulebook.state(connection, scope)
         versions = await routing_rules.page(connection, scope, before=before, limit=PAGE + 1)
         history = await routing_rules.history(connection, scope, limit=HISTORY)
-    by = [*(one.created_by for one in versions), *(one.activated_by for one in history)]
+        by = [*(one.created_by for one in versions), *(one.activated_by for one in history)]
+        names = await actors.names(connection, by)
     more = len(versions) > PAGE
     return visit.page(
         "routing.html",
         state=state,
         versions=versions[:PAGE],
         history=history,
-        names=await actors.names(visit, by),
+        names=names,
         older=f"before={ids.encode('rul', versions[PAGE - 1].id)}" if more else "",
     )
 
 
 async def show(visit: Visit) -> Response:
     found = await _version(visit, visit.id("rul"))
-    names = await actors.names(visit, [found.created_by])
+    async with visit.console.reading.as_system() as connection:
+        names = await actors.names(connection, [found.created_by])
     return visit.page("rules.html", rules=found, text=_text(found), names=names)
 
 

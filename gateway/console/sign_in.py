@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 from urllib.parse import urlencode
 
@@ -16,10 +15,7 @@ from gateway.api.errors import Problem, invalid
 from gateway.api.rate_limit import Standing
 from gateway.console import cookies
 from gateway.console.porter import Entered, Missing, Porter, Proposal, Wrong
-from gateway.console.visits import Knock, Visit, mistakes
-
-HOME = "/console/"
-_INSIDE = re.compile(r"/console(/([^/\\].*)?)?")
+from gateway.console.visits import HOME, Knock, Visit, inside, mistakes
 
 Secret = Annotated[str, StringConstraints(max_length=255)]
 Code = Annotated[str, StringConstraints(max_length=20)]
@@ -170,11 +166,6 @@ def let_in(entered: Entered, then: str) -> Response:
     response = RedirectResponse(target, status_code=303)
     cookies.give(response, entered.token)
     return response
-
-
-def inside(then: object) -> str:
-    """A page of the console to go on with; anything else is the first one."""
-    return then if isinstance(then, str) and _INSIDE.fullmatch(then) else HOME
 
 
 def agree(password: str, repeated: str) -> None:

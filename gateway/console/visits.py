@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -48,6 +49,10 @@ ROOMS = (
     Room("/console/people", "People", SupportRole.ADMIN),
     Room("/console/audit", "Audit log", SupportRole.ADMIN),
 )
+
+
+HOME = "/console/"
+_INSIDE = re.compile(r"/console(/([^/\\].*)?)?")
 
 
 class NowhereToLook(Exception):
@@ -181,6 +186,11 @@ class Visit(Knock):
             async with self.console.reading.as_system() as connection:
                 await support_sessions.tell(connection, self.session.id, told)
         return RedirectResponse(f"{path}?{urlencode(query)}" if query else path, status_code=303)
+
+
+def inside(then: object) -> str:
+    """A page of the console to go on with; anything else is the first one."""
+    return then if isinstance(then, str) and _INSIDE.fullmatch(then) else HOME
 
 
 def several(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -53,6 +54,15 @@ def id_of(prefix: str) -> Any:
         if found is None:
             raise ValueError(f"must be an id that begins with {prefix}_")
         return found
+
+    return BeforeValidator(read)
+
+
+def one_of(kind: type[StrEnum]) -> Any:
+    def read(text: str) -> StrEnum:
+        if text not in set(kind):
+            raise ValueError(f"must be one of {', '.join(kind)}")
+        return kind(text)
 
     return BeforeValidator(read)
 

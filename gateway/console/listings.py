@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel
 
 from db import audit, ids, partners, refunds, search, webhook_views
 from db.audit import AuditLog
@@ -50,18 +50,12 @@ class Listing:
     open: Callable[[Visit, Any], Awaitable[Source]]
 
 
-def _status(text: str) -> RefundStatus:
-    if text not in set(RefundStatus):
-        raise ValueError(f"must be one of {', '.join(RefundStatus)}")
-    return RefundStatus(text)
-
-
 class NoFilters(RequestModel):
     """All of them."""
 
 
 class OfRefunds(RequestModel):
-    status: Annotated[RefundStatus, BeforeValidator(_status)] | None = None
+    status: Annotated[RefundStatus, inputs.one_of(RefundStatus)] | None = None
     since: Moment | None = None
     until: Moment | None = None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import BeforeValidator
 from starlette.responses import Response
 
 from db import audit, endpoints, ids, outbox, webhook_views
@@ -22,13 +21,7 @@ REASON = "by_support"
 """Why an endpoint is disabled, as its partner reads it."""
 
 
-def _state(text: str) -> DeliveryState:
-    if text not in set(DeliveryState):
-        raise ValueError(f"must be one of {', '.join(DeliveryState)}")
-    return DeliveryState(text)
-
-
-State = Annotated[DeliveryState, BeforeValidator(_state)]
+State = Annotated[DeliveryState, inputs.one_of(DeliveryState)]
 
 
 class Older(RequestModel):

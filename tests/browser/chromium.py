@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from tests.acceptance.steps import until
 from tests.house import TLS, WAIT_SECONDS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -33,6 +34,8 @@ FLAGS = (
 )
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The name under which WebDriver hands out an element's id, fixed by the standard."""
+_NOT_YET = ("no such element", "stale element reference")
+"""The page that holds the element is on its way: a click returns before the next page has come."""
 
 
 def found() -> str | None:
@@ -70,13 +73,25 @@ class Browser:
         await self._act(field, "clear", {})
         await self._act(field, "value", {"text": text})
 
+    async def led_to(self, place: str) -> None:
+        """Waits for the page whose address ends so: a click is answered before the next page is there."""
+        await until(self.address, lambda address: address.endswith(place))
+
     async def text(self) -> str:
         """What the page shows."""
-        return str(await self.run_script("return document.body.innerText"))
+        return str(await self.run_script("return document.body?.innerText ?? ''"))
 
     async def _act(self, path: str, act: str, body: object) -> None:
-        found = await _tell(self.driver, "POST", f"{self.session}/element", {"using": "xpath", "value": path})
-        await _tell(self.driver, "POST", f"{self.session}/element/{found[ELEMENT]}/{act}", body)
+        """Once it is there. Raises `TimeoutError`, and `AssertionError` for what else the driver refuses."""
+        await until(lambda: self._acted(path, act, body), bool)
+
+    async def _acted(self, path: str, act: str, body: object) -> bool:
+        found = await self.driver.post(f"{self.session}/element", json={"using": "xpath", "value": path})
+        if found.is_success:
+            element = found.json()["value"][ELEMENT]
+            found = await self.driver.post(f"{self.session}/element/{element}/{act}", json=body)
+        assert found.is_success or found.json()["value"]["error"] in _NOT_YET, found.text
+        return found.is_success
 
     async def run_script(self, script: str, *given: object) -> Any:
         """A function's body in the page, whatever its CSP allows; what it returns, a promise awaited."""

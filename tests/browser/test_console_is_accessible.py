@@ -34,12 +34,13 @@ async def looked_at(browser: Browser, desk: SupportDesk) -> Partner:
         await partner.charge(token, return_url="https://shop.example/", customer={"email": "ada@shop.example"})
     await counting.count_due(desk.house.background)
     invited = await desk.invited("admin")
-    await browser.open(f"{desk.house.base_url}/console/sign-in")
+    await browser.open(f"{desk.house.base_url}/console/sign-in?then=/console/reach")
     await browser.type_into("E-mail", invited.person.email)
     await browser.type_into("Password", invited.password)
     await browser.press("Sign in")
-    await browser.open(f"{desk.house.base_url}/console/reach")
+    await browser.led_to("/console/reach")
     await browser.press("Look at this partner")
+    await browser.led_to("/console/search")
     return partner
 
 

@@ -54,6 +54,7 @@ async def come_in(browser: Browser, desk: SupportDesk, role: SupportRole, partne
     choose = "const choice = document.getElementById('partner'); choice.value = arguments[0]; return choice.value"
     assert await browser.run_script(choose, ids.encode("prt", partner.id))
     await browser.press("Look at this partner")
+    await browser.led_to("/console/search")
     return invited
 
 
@@ -82,7 +83,7 @@ async def test_a_customer_on_the_phone_is_helped_by_two_people(
     await come_in(browser, desk, SupportRole.SUPPORT, partner)
 
     await search(browser, payment["provider_transaction_id"])
-    assert payment["id"] in await browser.address(), "a PSP's id leads straight to its payment"
+    await browser.led_to(payment["id"])  # a PSP's id leads straight to its payment
 
     await search(browser, "grace.hopper@ 249.90")
     page = await seen(browser, "Grace Hopper")

@@ -75,6 +75,10 @@ class Process:
         connections = [holder._con for pool in pools for holder in pool._holders if holder._con]
         return [connection.get_server_pid() for connection in connections if not connection.is_closed()]
 
+    async def heard_of_losing(self, backends: list[int]) -> bool:
+        """Its side of these connections is closed as well: what it asks for next goes over others."""
+        return set(backends).isdisjoint(self.backends())
+
     def die(self) -> None:
         """At once, as by SIGKILL: the server finds its connections closed, transactions open or not."""
         for one in (self.api, self.worker):
@@ -214,6 +218,8 @@ class Stage:
         backends = self.victim.backends()
         await self.owner.execute(f"SELECT pg_terminate_backend(pid) {mine}", backends)
         await until(partial(self.owner.fetchval, f"SELECT count(*) {mine}", backends), lambda left: left == 0)
+        if not only_open:
+            await until(partial(self.victim.heard_of_losing, backends), bool)
 
     async def violations(self) -> list[str]:
         oracles = {name: ledger.to_json() for name, ledger in self.ledgers.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -13,6 +14,7 @@ import pytest
 
 from db import ids
 from db.database import Database, Role
+from tests.acceptance.steps import until
 from tests.house import House
 
 Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -22,6 +24,10 @@ HISTORY = (
 )
 KEPT = ("attempts", "provider_events")
 """Rows may change as their state does; none may go."""
+_QUIET = """
+    SELECT (SELECT count(DISTINCT partner_id) FROM routing_tallies WHERE partner_id = ANY ($1)) = cardinality($1)
+        AND NOT EXISTS (SELECT FROM webhook_deliveries WHERE partner_id = ANY ($1) AND state <> 'delivered')"""
+"""What is written after the answer is written: nothing changes these partners' rows any more."""
 REFUSED = (asyncpg.InsufficientPrivilegeError, asyncpg.RestrictViolationError, asyncpg.CheckViolationError)
 
 
@@ -55,6 +61,8 @@ async def busy(shared_house: House) -> tuple[House, UUID, UUID]:
             base_url=shared_house.simulators["stripe"],
             partner_id=partner.id,
         )
+    mine = [partner.id for partner in partners]
+    await until(partial(shared_house.owner.fetchval, _QUIET, mine), bool)
     return shared_house, partners[0].id, partners[1].id
 
 

@@ -1,15 +1,16 @@
 """Finding payments by what the caller knows of them, newest first, in pages that cost the same however deep they lie.
 
 What was asked is looked for among the newest payments first, one after the other: what is common is found there at
-once. Where they do not fill a page, it is rare, and the index of words has few candidates for all that was asked
-together; where they are still too many, it is asked for one span of time after the other. No statement leaves the
-planner a choice that a wrong guess makes slow. Why: docs/decisions/0024.
+once. Where they do not fill a page, it is rare, and the index of words is asked for all that was asked together, in the
+newest span of time; what that held tells how many more spans to ask for at once, or that few are left in all. No
+statement leaves the planner a choice that a wrong guess makes slow. Why: docs/decisions/0024.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -22,19 +23,21 @@ from db.search_statements import Asked, Reach, Statement
 __all__ = ["Filters", "Found", "Reach", "page", "transactions"]
 
 ROUNDS = 5
-ROUNDS_ACROSS = 2
-"""So many stretches of time a page looks at before it says how far it came; across, each asks every partner's words."""
+"""So many stretches of time a page looks at before it says how far it came."""
+POSTINGS_MAX = 200_000
+"""So many payments may lie in them: some 30 milliseconds of the index of words."""
 _WIDEST = 64
-_WIDEST_ACROSS = 8
 """Spans at once."""
 _SPAN_BITS = 108
 """A span is the first 20 bits of an id, as words name them: three days."""
+_ALL = 1 << 20
+"""More spans than there are."""
 _NEWEST = 2
 """Spans to begin with: the last has just begun."""
-_WIDER = 4
-"""After a stretch with too few comes one so many times as wide."""
-_FULL = 8
-"""What has less than a page in so many spans is rare."""
+_NARROWER = 16
+"""After a stretch with too many comes one so many times as narrow."""
+_AMPLE = 1.5
+"""What was seen is little to go by: room for chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,17 @@ class Found:
 
     transactions: Sequence[Transaction]
     until: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """At candidates: how many, and how many of them fit; the newest of these, the page's."""
+
+    rows: Sequence[Transaction]
+    candidates: int
+    fitting: int
+    too_many: bool
+    """Not all of them were looked at."""
 
 
 async def page(
@@ -92,7 +106,7 @@ async def _page(connection: Connection, reach: Reach, filters: Filters, before: 
     await connection.execute("SET LOCAL work_mem = '64MB'")  # else a large bitmap forgets which rows of a page it means
     if referred:
         return await _by_reference(connection, search, words, beginnings, limit)
-    return await _by_words(connection, search, words, beginnings, limit)
+    return await _by_words(connection, search, words, beginnings, rows, limit)
 
 
 async def _by_reference(
@@ -100,8 +114,8 @@ async def _by_reference(
 ) -> Found:
     """References are often numbers in a row: those that begin alike lie together in time, too."""
     if not (words or beginnings):
-        few = await _few(connection, search_statements.with_reference(search, limit))
-        return few or await _walk(connection, search, limit)
+        look = await _look(connection, search_statements.with_reference(search, limit))
+        return await _walk(connection, search, limit) if look.too_many else Found(look.rows)
     (ends,) = await _fetch(connection, search_statements.reference_ends(search))
     if ends["oldest"] is None:
         return Found([])
@@ -111,68 +125,111 @@ async def _by_reference(
     rows = _rows(await _fetch(connection, search_statements.newest(search, limit)))
     if len(rows) >= limit:
         return Found(rows)
-    few = await _few(connection, search_statements.with_reference(search, limit))
-    return few or await _by_words(connection, search, words, beginnings, limit)
+    look = await _look(connection, search_statements.with_reference(search, limit))
+    return await _by_words(connection, search, words, beginnings, rows, limit) if look.too_many else Found(look.rows)
 
 
 async def _by_words(
-    connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
-) -> Found:
-    """Span by span of time, ever more of them at once; and in all, as soon as few of the newest have the words."""
-    (ends,) = await _fetch(connection, search_statements.ends(search))
-    if ends["newest"] is None:
-        return Found([])
-    rest, wide, everywhere = range(_span(ends["oldest"]), _span(ends["newest"]) + 1), _NEWEST, False
-    rows = list[Transaction]()
-    across = search.reach.partner_id is None
-    for _ in range(ROUNDS_ACROSS if across else ROUNDS):
-        found = await _in_spans(connection, search, words, beginnings, rest[-wide:], limit - len(rows))
-        if found is None:
-            wide = max(wide // _WIDER**2, 1)
-            continue
-        rows, rest = [*rows, *found.transactions], rest[:-wide]
-        if found.until is not None or len(rows) >= limit or not rest:
-            return Found(rows, found.until)
-        if not everywhere and len(rows) * _FULL < limit * wide:
-            few, everywhere = await _everywhere(connection, search, words, beginnings, limit), True
-            if few is not None:
-                return few
-        wide = min(wide * _WIDER, _WIDEST_ACROSS if across else _WIDEST)
-    return Found(rows, min(_first(rest.stop), search.end))
-
-
-async def _everywhere(
-    connection: Connection, search: Asked, words: Sequence[str], beginnings: Sequence[str], limit: int
-) -> Found | None:
-    """Without the beginnings first: they are dearer, and across partners too dear where there are words beside them."""
-    everything = [[*words, *beginnings]] if beginnings and (search.reach.partner_id or not words) else []
-    for some in filter(None, (words, *everything)):
-        few = await _few(connection, search_statements.with_words(search, some, limit, search_statements.SCATTERED_MAX))
-        if few is not None:
-            return few
-    return None
-
-
-async def _in_spans(
     connection: Connection,
     search: Asked,
     words: Sequence[str],
     beginnings: Sequence[str],
-    spans: range,
+    walked: Sequence[Transaction],
     limit: int,
-) -> Found | None:
+) -> Found:
+    """Span by span of time, so many at once as should fill the page; or all at once, where few can have the words."""
+    (ends,) = await _fetch(connection, search_statements.ends(search))
+    if ends["walked"] is None:
+        return Found(walked)
+    rest, rows, everywhere = range(_span(ends["oldest"]), _span(ends["newest"]) + 1), list[Transaction](), False
+    seen = _Seen(list(filter(None, (words, beginnings and [*words, *beginnings]))))
+    left = _affordable(ends["newest"], ends["walked"])
+    wide = min(_NEWEST, left)
+    for _ in range(ROUNDS):
+        found = await _in_spans(connection, search, seen, rest[-wide:], limit - len(rows))
+        left -= wide
+        if found is None:
+            wide = max(wide // _NARROWER, 1)
+            continue
+        rows, rest = [*rows, *found.transactions], rest[:-wide]
+        if found.until is not None or len(rows) >= limit or not rest:
+            return Found(rows, found.until)
+        wanted, wide = seen.spans_for(limit - len(rows)), min(seen.spans_at_once(), left, _WIDEST)
+        if wanted > wide and not everywhere:
+            few, everywhere = await _everywhere(connection, search, seen, len(rest), limit), True
+            if few is not None:
+                return few
+        if wide < 1:
+            break
+        wide = min(wanted, wide)
+    return Found(rows, min(_first(rest.stop), search.end))
+
+
+def _affordable(newest: UUID, walked: UUID) -> int:
+    """So many spans a page may look at: the words of time alone name every payment in them."""
+    return max(POSTINGS_MAX * (newest.int - walked.int) // (search_statements.WALK << _SPAN_BITS), 1)
+
+
+async def _in_spans(connection: Connection, search: Asked, seen: _Seen, spans: range, limit: int) -> Found | None:
     """None where they are too many for one look, and more spans than one."""
     when = search_filters.any_of([search_filters.quoted(f"w{span:05x}") for span in spans])
-    for some in filter(None, (words, [*words, *beginnings] if beginnings else [])):
-        few = await _few(
-            connection, search_statements.with_words(search, [*some, when], limit, search_statements.CANDIDATES_MAX)
-        )
-        if few is not None:
-            return few
+    most = search_statements.CANDIDATES_MAX
+    for way, words in enumerate(seen.ways):
+        if way + 1 < len(seen.ways) and seen.expected(way, len(spans)) > most:
+            continue
+        look = await _look(connection, search_statements.with_words(search, [*words, when], limit, most))
+        seen.note(way, len(spans), look)
+        if not look.too_many:
+            return Found(look.rows)
     if len(spans) > 1:
         return None
     first, after = _first(spans.start), _first(spans.stop)
     return await _walk(connection, search.between(max(first, search.begin), min(after, search.end)), limit)
+
+
+async def _everywhere(connection: Connection, search: Asked, seen: _Seen, spans: int, limit: int) -> Found | None:
+    """None where they are too many, as far as can be told, or too dear: beginnings across partners beside words."""
+    most = search_statements.SCATTERED_MAX
+    for way, words in enumerate(seen.ways):
+        if way and search.reach.partner_id is None:
+            break
+        if seen.expected(way, spans) * _AMPLE <= most:
+            look = await _look(connection, search_statements.with_words(search, words, limit, most))
+            if not look.too_many:
+                return Found(look.rows)
+    return None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What some spans of time held, for a guess at the others."""
+
+    ways: Sequence[Sequence[str]]
+    """What to look for: the words alone, then with the beginnings, which are dearer."""
+    candidates: dict[int, float] = field(default_factory=dict)
+    """In one span, by way."""
+    spans: int = 0
+    fitting: int = 0
+    """In all of these spans."""
+
+    def note(self, way: int, spans: int, look: _Look) -> None:
+        self.candidates[way] = look.candidates / spans
+        if not look.too_many:
+            self.spans += spans
+            self.fitting += look.fitting
+
+    def expected(self, way: int, spans: int) -> float:
+        """Candidates in so many spans; of a way that was not gone, those that fit."""
+        return self.candidates.get(way, self.fitting / max(self.spans, 1)) * spans
+
+    def spans_for(self, missing: int) -> int:
+        """So many should hold them all."""
+        return ceil(_AMPLE * missing * self.spans / self.fitting) if self.fitting else _ALL
+
+    def spans_at_once(self) -> int:
+        """So many should not hold too many candidates for one look."""
+        each = self.expected(len(self.ways) - 1, 1) * _AMPLE
+        return max(int(search_statements.CANDIDATES_MAX / each), 1) if each else _ALL
 
 
 async def _walk(connection: Connection, search: Asked, limit: int) -> Found:
@@ -212,10 +269,9 @@ async def _fetch(connection: Connection, statement: Statement) -> list[Any]:
     return await connection.fetch(text, *values)
 
 
-async def _few(connection: Connection, statement: Statement) -> Found | None:
-    """None where there are too many candidates to have looked at all."""
+async def _look(connection: Connection, statement: Statement) -> _Look:
     found = await _fetch(connection, statement)
-    return None if found[0]["too_many"] else Found(_rows(found))
+    return _Look(_rows(found), found[0]["candidates"], found[0]["fitting"], found[0]["too_many"])
 
 
 def _rows(found: Sequence[Any]) -> list[Transaction]:

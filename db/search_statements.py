@@ -102,11 +102,15 @@ class _Draft:
         return f"SELECT * FROM {self.rows(f'({found}) AS found', limit)} ORDER BY id DESC", self.values
 
     def of_candidates(self, source: str, columns: str, fits: str | None, limit: int, most: int) -> Statement:
-        """Those of at most `most` rows of `source` that fit, beside whether there are more; one row at least."""
+        """Those of at most `most` rows of `source` that fit, beside how many there are; one row at least."""
         looked = f"looked AS MATERIALIZED (SELECT {columns} FROM {source} LIMIT {most + 1})"
         found = f", found AS MATERIALIZED (SELECT * FROM looked WHERE {fits})" if fits else ""
-        counted = f"SELECT count(*) > {most} AS too_many FROM looked"
-        rows = self.rows("found" if fits else "looked", limit)
+        fitting = "found" if fits else "looked"
+        counted = (
+            f"SELECT count(*) AS candidates, (SELECT count(*) FROM {fitting}) AS fitting,"
+            f" count(*) > {most} AS too_many FROM looked"
+        )
+        rows = self.rows(fitting, limit)
         text = f"WITH {looked}{found} SELECT * FROM ({counted}) AS counted LEFT JOIN {rows} ON true ORDER BY id DESC"
         return text, self.values
 
@@ -130,11 +134,12 @@ def bottom(search: Asked) -> Statement:
 
 
 def ends(search: Asked) -> Statement:
-    """The oldest id and the newest that a search can find."""
+    """The oldest id and the newest that a search can find, and where `newest` comes to; none where that is the end."""
     draft = _Draft(search)
     where = f"{draft.whose()} AND {draft.when()}"
     one = f"(SELECT id FROM {draft.view} WHERE {where} ORDER BY id {{}} LIMIT 1)"
-    return f"SELECT {one.format('ASC')} AS oldest, {one.format('DESC')} AS newest", draft.values
+    oldest, newest, walked = one.format("ASC"), one.format("DESC"), one.format(f"DESC OFFSET {WALK - 1}")
+    return f"SELECT {oldest} AS oldest, {newest} AS newest, {walked} AS walked", draft.values
 
 
 # ── By words, by references ─────────────────────────────────────────────────────────────────────────────────────

@@ -179,8 +179,12 @@ async def test_dates_may_be_of_any_year(desk: Desk) -> None:
     assert await found(desk.app, desk.reach, Filters(created_before=first)) == []
 
 
-async def test_a_narrow_search_for_what_is_common_is_right_too(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("postings", [1, 500, search.POSTINGS_MAX])
+async def test_a_narrow_search_for_what_is_common_is_right_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, postings: int
+) -> None:
     """The same answers where a few rows are already many: span by span, and walked."""
+    monkeypatch.setattr(search, "POSTINGS_MAX", postings)
     monkeypatch.setattr(search_statements, "WALK", 30)
     monkeypatch.setattr(search_statements, "CANDIDATES_MAX", 40)
     monkeypatch.setattr(search_statements, "SCATTERED_MAX", 20)
@@ -193,6 +197,9 @@ async def test_a_narrow_search_for_what_is_common_is_right_too(desk: Desk, monke
         Filters(status=("failed",), created_before=row.created_at),
         Filters(currency="CHF", payment_method="e_wallet"),
         Filters(customer_name="smi", currency="USD"),
+        Filters(customer_name="anna s"),
+        Filters(customer_name="anna smi", status=("refunded",)),
+        Filters(customer_name="nobody", status=("failed",)),
         Filters(reference_prefix=row.reference[:10]),
         Filters(reference_prefix=row.reference[:10], status=("failed",)),
         Filters(amount_gte=Decimal(500), capture="manual"),

@@ -41,6 +41,11 @@ class ApiKey:
     last_used_at: datetime | None
     revoked_at: datetime | None
 
+    def state(self, now: datetime) -> str:
+        if self.revoked_at:
+            return "revoked"
+        return "expired" if self.expires_at and self.expires_at <= now else "active"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fresh:

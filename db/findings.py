@@ -84,10 +84,13 @@ async def settle(connection: Connection, source: str, subjects: list[str], *, ke
     )
 
 
-async def open_ones(connection: Connection, limit: int) -> list[Finding]:
+async def open_ones(connection: Connection, limit: int, *, before: UUID | None = None) -> list[Finding]:
     """The newest first, over all partners; as the worker or an operator."""
     rows = await connection.fetch(
-        f"SELECT {_FINDING} FROM findings WHERE closed_at IS NULL ORDER BY found_at DESC, id DESC LIMIT $1", limit
+        f"SELECT {_FINDING} FROM findings WHERE closed_at IS NULL AND ($2::uuid IS NULL OR id < $2)"
+        " ORDER BY id DESC LIMIT $1",
+        limit,
+        before,
     )
     return [shapes.read(Finding, row) for row in rows]
 

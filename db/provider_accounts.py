@@ -71,6 +71,16 @@ async def all_accounts(connection: Connection, partner_id: UUID | None = None) -
     return [shapes.read(ProviderAccount, row) for row in rows]
 
 
+async def page(connection: Connection, *, before: UUID | None, limit: int) -> list[ProviderAccount]:
+    """Of every one the transaction's identity may see, the newest first."""
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM provider_accounts WHERE $1::uuid IS NULL OR id < $1 ORDER BY id DESC LIMIT $2",
+        before,
+        limit,
+    )
+    return [shapes.read(ProviderAccount, row) for row in rows]
+
+
 async def any_live(connection: Connection) -> bool:
     """Of those that the transaction's identity may see."""
     found: bool = await connection.fetchval("SELECT EXISTS (SELECT FROM provider_accounts WHERE livemode AND enabled)")

@@ -52,6 +52,13 @@ class SupportUser:
     created_at: datetime
     disabled_at: datetime | None
 
+    def state(self, now: datetime) -> str:
+        if self.disabled_at:
+            return "disabled"
+        if self.locked_until and self.locked_until > now:
+            return "locked"
+        return "active" if self.password_changed_at else "invited"
+
 
 @dataclass(frozen=True, slots=True)
 class Try:
@@ -109,6 +116,15 @@ async def find(connection: Connection, user_id: UUID) -> SupportUser | None:
 
 async def all_users(connection: Connection, limit: int) -> list[SupportUser]:
     rows = await connection.fetch(f"SELECT {_COLUMNS} FROM support_users ORDER BY lower(email) LIMIT $1", limit)
+    return [shapes.read(SupportUser, row) for row in rows]
+
+
+async def newest(connection: Connection, limit: int, *, before: UUID | None = None) -> list[SupportUser]:
+    rows = await connection.fetch(
+        f"SELECT {_COLUMNS} FROM support_users WHERE $2::uuid IS NULL OR id < $2 ORDER BY id DESC LIMIT $1",
+        limit,
+        before,
+    )
     return [shapes.read(SupportUser, row) for row in rows]
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from starlette.responses import Response
 
 from db import ids
-from db.partners import Partner
+from db import partners as stored_partners
 from db.provider_accounts import ProviderAccount
 from db.routing_records import BreakerOverride, Health
 from gateway import partners
@@ -77,12 +77,12 @@ class Row:
     """An account as the list shows it."""
 
     account: ProviderAccount
-    partner: Partner | None
+    partner_name: str | None
     breakers: Sequence[tuple[str, Standing, Health | None]]
 
 
 async def everything(visit: Visit) -> Response:
-    return visit.page("accounts.html", rows=await _rows(visit, await visit.desk.list_accounts()))
+    return visit.page("accounts.html", rows=await rows(visit, await visit.desk.list_accounts()))
 
 
 async def ask(visit: Visit) -> Response:
@@ -224,7 +224,7 @@ async def _asking(
 async def _shown(visit: Visit, account_id: UUID, wrong: Mapping[str, str] | None = None) -> Response:
     with _found():
         account = await visit.desk.show_account(account_id)
-    (row,) = await _rows(visit, [account])
+    (row,) = await rows(visit, [account])
     adapter = PROVIDERS[account.provider]
     return visit.page(
         "provider_account.html",
@@ -237,10 +237,11 @@ async def _shown(visit: Visit, account_id: UUID, wrong: Mapping[str, str] | None
     )
 
 
-async def _rows(visit: Visit, accounts: Sequence[ProviderAccount]) -> list[Row]:
-    desk, now = visit.desk, visit.console.acting.clock()
-    owners = {partner.id: partner for partner in await desk.list_partners()}
-    health = {(one.account_id, one.method): one for one in await desk.health_of(accounts)}
+async def rows(visit: Visit, accounts: Sequence[ProviderAccount]) -> list[Row]:
+    now = visit.console.acting.clock()
+    async with visit.console.reading.as_system() as connection:
+        owners = await stored_partners.names(connection, {one.partner_id for one in accounts if one.partner_id})
+    health = {(one.account_id, one.method): one for one in await visit.desk.health_of(accounts)}
 
     def breakers(account: ProviderAccount) -> Iterator[tuple[str, Standing, Health | None]]:
         for method in sorted(PROVIDERS[account.provider].capabilities.methods):
@@ -248,6 +249,10 @@ async def _rows(visit: Visit, accounts: Sequence[ProviderAccount]) -> list[Row]:
             yield method, breaker.standing(known, now), known
 
     return [
-        Row(account=one, partner=owners.get(one.partner_id) if one.partner_id else None, breakers=list(breakers(one)))
+        Row(
+            account=one,
+            partner_name=owners.get(one.partner_id) if one.partner_id else None,
+            breakers=list(breakers(one)),
+        )
         for one in accounts
     ]

@@ -11,7 +11,8 @@ from gateway.api.body import RequestModel
 from gateway.api.errors import Problem
 from gateway.console import inputs
 from gateway.console.export import ROWS_MAX, Download
-from gateway.console.listings import LISTINGS, Listing, Source
+from gateway.console.listing import Listing, Source
+from gateway.console.listings import LISTINGS
 from gateway.console.progress import RUNNING_MAX, Progress
 from gateway.console.visits import Visit, several
 from gateway.transactions.commands import NotFound

@@ -52,7 +52,7 @@ class Days(RequestModel):
 
 
 async def overview(visit: Visit) -> Response:
-    scope, before = _scope(visit), visit.read_query(Older).before
+    scope, before = scope_of(visit), visit.read_query(Older).before
     async with visit.console.operating.as_partner(scope.partner_id) as connection:
         state = await rulebook.state(connection, scope)
         versions = await routing_rules.page(connection, scope, before=before, limit=PAGE + 1)
@@ -79,7 +79,7 @@ async def show(visit: Visit) -> Response:
 
 async def ask(visit: Visit) -> Response:
     """A draft: of nothing, or of an older version."""
-    _scope(visit)
+    scope_of(visit)
     source = visit.query.get("from")
     rules_id = ids.decode("rul", source) if isinstance(source, str) else None
     text = _text(await _version(visit, rules_id)) if rules_id else json.dumps(EXAMPLE, indent=2)
@@ -88,7 +88,7 @@ async def ask(visit: Visit) -> Response:
 
 async def write(visit: Visit) -> Response:
     """A new version, which decides nothing until it is activated."""
-    scope = _scope(visit)
+    scope = scope_of(visit)
     try:
         async with visit.console.operating.as_partner(scope.partner_id) as connection:
             asked, document, _ = await _judged(connection, scope, _document(visit))
@@ -99,7 +99,7 @@ async def write(visit: Visit) -> Response:
 
 
 async def backtest(visit: Visit) -> Response:
-    scope = _scope(visit)
+    scope = scope_of(visit)
     try:
         days = body.validate(Days, {"days": visit.form["days"]} if visit.form.get("days", "").strip() else {}).days
         async with visit.console.operating.as_partner(scope.partner_id) as connection:
@@ -111,7 +111,7 @@ async def backtest(visit: Visit) -> Response:
 
 
 async def activate(visit: Visit) -> Response:
-    scope, lane = _scope(visit), RoutingLane(visit.read(Lane).lane)
+    scope, lane = scope_of(visit), RoutingLane(visit.read(Lane).lane)
     async with visit.console.operating.as_partner(scope.partner_id) as connection:
         activated = await rulebook.activate(connection, _author(visit, scope), visit.id("rul"), lane)
     if activated is None:
@@ -121,7 +121,7 @@ async def activate(visit: Visit) -> Response:
 
 
 async def roll_back(visit: Visit) -> Response:
-    scope = _scope(visit)
+    scope = scope_of(visit)
     try:
         async with visit.console.operating.as_partner(scope.partner_id) as connection:
             state = await rulebook.roll_back(connection, _author(visit, scope))
@@ -132,13 +132,13 @@ async def roll_back(visit: Visit) -> Response:
 
 
 async def deactivate(visit: Visit) -> Response:
-    scope, lane = _scope(visit), RoutingLane(visit.read(Lane).lane)
+    scope, lane = scope_of(visit), RoutingLane(visit.read(Lane).lane)
     async with visit.console.operating.as_partner(scope.partner_id) as connection:
         await rulebook.deactivate(connection, _author(visit, scope), lane)
     return await visit.back(HOME, f"No {lane} rules any more.")
 
 
-def _scope(visit: Visit) -> Scope:
+def scope_of(visit: Visit) -> Scope:
     """Rules are one partner's, of one mode. Raises `NowhereToLook`."""
     if visit.session.partner_id is None:
         raise NowhereToLook
@@ -156,7 +156,7 @@ def _author(visit: Visit, scope: Scope) -> Author:
 
 
 async def _version(visit: Visit, rules_id: UUID) -> RulesVersion:
-    scope = _scope(visit)
+    scope = scope_of(visit)
     async with visit.console.operating.as_partner(scope.partner_id) as connection:
         found = await routing_rules.find(connection, scope, rules_id)
     if found is None:

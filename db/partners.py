@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 
+from db import ids
 from db.database import Connection
 
 _COLUMNS = """id, name, email, is_active, rate_limit_per_minute, amount_limits, review_above, metadata, created_at,
@@ -76,12 +77,19 @@ async def find(connection: Connection, partner_id: UUID) -> Partner | None:
     return _partner(row) if row else None
 
 
-async def newest(connection: Connection, limit: int, *, before: UUID | None = None) -> list[Partner]:
+async def newest(
+    connection: Connection, limit: int, *, before: UUID | None = None, named: str | None = None
+) -> list[Partner]:
+    """`named`: those whose name or e-mail address holds this, or whose id it is."""
     rows = await connection.fetch(
-        f"SELECT {_COLUMNS} FROM partners WHERE deleted_at IS NULL AND ($2::uuid IS NULL OR id < $2)"
-        " ORDER BY id DESC LIMIT $1",
+        f"""SELECT {_COLUMNS} FROM partners WHERE deleted_at IS NULL AND ($2::uuid IS NULL OR id < $2)
+              AND ($3::text IS NULL OR id = $4 OR strpos(lower(name), lower($3)) > 0
+                   OR strpos(lower(email), lower($3)) > 0)
+            ORDER BY id DESC LIMIT $1""",
         limit,
         before,
+        named,
+        named and ids.decode("prt", named),
     )
     return [_partner(row) for row in rows]
 

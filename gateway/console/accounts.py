@@ -37,6 +37,8 @@ PREFIX = "credential."
 _LISTS = {"hmac_keys", "webhook_secrets"}
 _VALUES = {"payment_methods", "ugx_hundredfold", "webhook_age_seconds_max"}
 PRIORITY, PRIORITY_MAX = 100, 1_000_000
+PARTNERS_MAX = 1_000
+"""Offered as owners of a new account; of more the newest, and whoever's page led here."""
 
 
 Line = Annotated[fields.Line, StringConstraints(max_length=NAME_MAX)]
@@ -89,7 +91,7 @@ async def ask(visit: Visit) -> Response:
     provider = visit.query.get("provider", "stripe")
     if provider not in PROVIDERS:
         raise NotFound
-    return await _asking(visit, provider, {"partner": visit.query.get("partner", "")})
+    return await _asking(visit, provider, {"partner": str(visit.query.get("partner", ""))})
 
 
 async def add(visit: Visit) -> Response:
@@ -206,15 +208,18 @@ def _wrong(error: Problem | Refused) -> dict[str, str]:
 async def _asking(
     visit: Visit, provider: str, given: Mapping[str, str], wrong: Mapping[str, str] | None = None
 ) -> Response:
-    """What was typed is kept but for the credentials."""
-    known = await visit.desk.list_partners()
+    """What was typed is kept but for the credentials. Whose it is to be is offered, however many partners there are."""
+    chosen = ids.decode("prt", given.get("partner", ""))
+    async with visit.console.reading.as_system() as connection:
+        known = {one.id: one.name for one in await stored_partners.newest(connection, PARTNERS_MAX)}
+        known |= await stored_partners.names(connection, [chosen] if chosen else [])
     return visit.page(
         "account_new.html",
         422 if wrong else 200,
         provider=provider,
         providers=sorted(PROVIDERS),
         names=sorted(PROVIDERS[provider].credential_fields),
-        partners=[(ids.encode("prt", one.id), one.name) for one in known],
+        partners=[(ids.encode("prt", partner_id), name) for partner_id, name in known.items()],
         given=given,
         wrong=wrong or {},
         priority=PRIORITY,

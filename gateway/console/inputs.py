@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, StringConstraints
 
 from db import ids
 from gateway.api import fields
@@ -71,6 +71,8 @@ Moment = Annotated[datetime, BeforeValidator(_moment)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Amounts = Annotated[dict[str, Decimal], BeforeValidator(_amounts)]
 PartnerId = Annotated[UUID, id_of("prt")]
+Named = Annotated[str, StringConstraints(strip_whitespace=True, max_length=100)]
+"""A part of a name or of an e-mail address, or an id: see `db.partners.newest`."""
 
 
 def apart(form: Mapping[str, str], prefix: str) -> tuple[dict[str, str], dict[str, str]]:

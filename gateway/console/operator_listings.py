@@ -21,9 +21,13 @@ from gateway.api.body import RequestModel
 from gateway.api.errors import invalid
 from gateway.console import accounts, audit_log, routing
 from gateway.console.export import BATCH, Batches, Row
-from gateway.console.inputs import PartnerId
+from gateway.console.inputs import Named, PartnerId
 from gateway.console.listing import Listing, NoFilters, Source, in_batches
 from gateway.console.visits import Visit
+
+
+class OfPartners(RequestModel):
+    named: Named | None = None
 
 
 class OfKeys(RequestModel):
@@ -33,10 +37,10 @@ class OfKeys(RequestModel):
 # ── Partners ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def _partners(visit: Visit, _filters: NoFilters) -> Source:
+async def _partners(visit: Visit, filters: OfPartners) -> Source:
     async def read(before: UUID | None) -> Sequence[Partner]:
         async with visit.console.reading.as_system() as connection:
-            return await partners.newest(connection, BATCH, before=before)
+            return await partners.newest(connection, BATCH, before=before, named=filters.named)
 
     return Source(batches=in_batches(read, _partner))
 
@@ -49,8 +53,8 @@ PARTNERS = Listing(
     told="All partners.",
     role=SupportRole.ADMIN,
     columns=("id", "name", "email", "active", "calls_per_minute", "created_at"),
-    filters=NoFilters,
-    fields={},
+    filters=OfPartners,
+    fields={"named": "Name, e-mail or id"},
     open=_partners,
 )
 

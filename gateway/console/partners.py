@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlencode
 from uuid import UUID
 
 from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from db import ids, webhook_views
+from db import partners as stored_partners
 from db.api_keys import KeyScope
 from gateway import partners
 from gateway.api import fields
 from gateway.api.body import RequestModel
 from gateway.api.errors import Problem
 from gateway.console import inputs
-from gateway.console.inputs import Amounts, Whole
+from gateway.console.inputs import Amounts, Named, PartnerId, Whole
 from gateway.console.visits import Visit
 from gateway.partners import NAME_MAX, Refused
 from gateway.transactions.commands import NotFound
 
-ENDPOINTS_MAX = 100
+PAGE, ENDPOINTS_MAX = 50, 100
 RATE_DEFAULT, RATE_MAX = 100, 1_000_000
 Rate = Annotated[Whole, Field(ge=1, le=RATE_MAX)]
 
@@ -44,8 +46,24 @@ class Sure(RequestModel):
     sure: Literal["yes"]
 
 
+class Query(RequestModel):
+    named: Named | None = None
+    before: PartnerId | None = None
+
+
 async def everyone(visit: Visit) -> Response:
-    return visit.page("partners.html", found=await visit.desk.list_partners())
+    query = visit.read_query(Query)
+    async with visit.console.reading.as_system() as connection:
+        found = await stored_partners.newest(connection, PAGE + 1, before=query.before, named=query.named)
+    chosen = {"named": query.named} if query.named else {}
+    older = {**chosen, "before": ids.encode("prt", found[PAGE - 1].id)} if len(found) > PAGE else {}
+    return visit.page(
+        "partners.html",
+        found=found[:PAGE],
+        named=query.named or "",
+        chosen=urlencode(chosen),
+        older=urlencode(older),
+    )
 
 
 async def ask(visit: Visit) -> Response:

@@ -10,9 +10,11 @@ from starlette.responses import RedirectResponse, Response
 from db import audit, ids, partners, support_sessions
 from gateway.api.body import RequestModel
 from gateway.api.errors import Problem, invalid
+from gateway.console.inputs import Named
 from gateway.console.visits import HOME, Visit, inside, mistakes
 
-PARTNERS_MAX = 1_000
+CHOICES_MAX = 100
+"""Of more partners the newest are offered; the others are found by name, e-mail address or id."""
 REASON_MIN, REASON_MAX = 10, 255
 
 
@@ -27,12 +29,18 @@ class Reach(RequestModel):
     then: str = HOME
 
 
+class Choosing(RequestModel):
+    then: str = HOME
+    named: Named | None = None
+
+
 async def home(_visit: Visit) -> Response:
     return RedirectResponse("/console/search", status_code=303)
 
 
 async def choose(visit: Visit) -> Response:
-    return await _choosing(visit, then=inside(visit.query.get("then")))
+    query = visit.read_query(Choosing)
+    return await _choosing(visit, then=inside(query.then), named=query.named)
 
 
 async def look(visit: Visit) -> Response:
@@ -60,8 +68,17 @@ async def look(visit: Visit) -> Response:
     return RedirectResponse(inside(wanted.then), status_code=303)
 
 
-async def _choosing(visit: Visit, *, then: str, wrong: dict[str, str] | None = None) -> Response:
+async def _choosing(
+    visit: Visit, *, then: str, named: str | None = None, wrong: dict[str, str] | None = None
+) -> Response:
     async with visit.console.reading.as_system() as connection:
-        known = await partners.newest(connection, PARTNERS_MAX)
-    choices = [(ids.encode("prt", partner.id), partner.name) for partner in known]
-    return visit.page("reach.html", 422 if wrong else 200, choices=choices, then=then, wrong=wrong or {})
+        known = await partners.newest(connection, CHOICES_MAX + 1, named=named)
+    return visit.page(
+        "reach.html",
+        422 if wrong else 200,
+        choices=[(ids.encode("prt", partner.id), partner.name) for partner in known[:CHOICES_MAX]],
+        more=len(known) > CHOICES_MAX,
+        named=named or "",
+        then=then,
+        wrong=wrong or {},
+    )

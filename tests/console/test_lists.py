@@ -72,6 +72,8 @@ async def test_every_list_leaves_whole_and_without_a_secret(
         assert found == [row["id"] for row in await taken(admin, name, filters.get(name, {}))], name
     assert "'=Ada" in {row["name"] for row in files["people"]}
     assert {row["description"] for row in files["endpoints"]} == {"'+1"}
+    named = {"named": ids.encode("prt", partner.id)}
+    assert [row["id"] for row in await taken(admin, "partners", named)] == [named["named"]]
     (key,) = await taken(admin, "keys", {"partner": ids.encode("prt", partner.id)})
     assert key["prefix"] in partner.api_key
     assert (key["last4"], key["state"]) == (partner.api_key[-4:], "active")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from db import ids
+from gateway.console import accounts, partners, reach
 from providers.simulator import CREDENTIALS
 from tests.acceptance.steps import until
 from tests.house import House, Partner, new_key
@@ -115,6 +116,33 @@ async def test_a_partner_is_created_limited_and_shut_out(shared_house: House, ad
     assert [row["action"] for row in acts] == ["partner.created", "partner.updated", "partner.deactivated"]
     assert {row["actor"] for row in acts} == {admin.actor}
     assert all(row["request_id"] for row in acts)
+
+
+async def test_every_partner_is_met_page_by_page_and_found_by_what_is_known_of_it(
+    shared_house: House, admin: Clerk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partners, "PAGE", 2)
+    monkeypatch.setattr(reach, "CHOICES_MAX", 2)
+    monkeypatch.setattr(accounts, "PARTNERS_MAX", 2)
+    made = [
+        await shared_house.desk.create_partner(name=f"Old 100% Shop & Co {number}", email=f"{new_key()}@old.example")
+        for number in range(5)
+    ]
+    newest_first = [ids.encode("prt", one.id) for one in reversed(made)]
+    met, path = list[list[str]](), "/console/partners?named=100%25+shop+%26"
+    while path:
+        page = (await admin.get(path)).text
+        met.append(re.findall(r'href="/console/partners/(prt_\w+)"', page))
+        path = html.unescape(page).rpartition('" rel="next"')[0].rpartition('href="')[2]
+    assert met == [newest_first[:2], newest_first[2:4], newest_first[4:]]
+    oldest, option = made[0], f'<option value="{newest_first[-1]}"'
+    offered = (await admin.get("/console/reach")).text
+    assert option not in offered
+    assert "find the others" in offered
+    for named in ("SHOP & CO 0", oldest.email[:20], newest_first[-1]):
+        assert option in (await admin.get("/console/reach", named=named)).text, named
+    assert "No partner fits" in (await admin.get("/console/reach", named="prt_0")).text
+    assert f"{option} selected>" in (await admin.get("/console/accounts/new", partner=newest_first[-1])).text
 
 
 @pytest.mark.parametrize("path", ["partners", "accounts", "routing", "accounts/new", "partners/new"])

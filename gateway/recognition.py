@@ -33,7 +33,7 @@ class CardNumberRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Recognised:
-    """`readings` for `search.page`, which finds what fits any of them; none where nothing can fit."""
+    """`readings` for `search.page`, which finds what fits any of them; none where there is nothing to look for."""
 
     readings: Sequence[Filters]
     told: str
@@ -55,6 +55,9 @@ def recognise(text: str, *, today: date) -> Recognised:
     """`today` in UTC, for "yesterday" and dates without a year. Raises `CardNumberRefused`."""
     if card_data.holds_card_number(text):
         raise CardNumberRefused
+    for word in text[:TEXT_MAX].split():
+        if told := _no_payments(word.strip(_WRAPPING)):
+            return Recognised((), told)
     pieces = _several_names(list(_pieces(text[:TEXT_MAX], today)))
     if not pieces:
         return Recognised((Filters(),), "Searching for: every payment")
@@ -105,6 +108,7 @@ _LAST4 = re.compile(
 _MONEY = re.compile(rf"(?P<before>{_SIGN})\s?(?P<first>{_NUMBER})|(?P<second>{_NUMBER})\s?(?P<after>{_SIGN})")
 _AROUND = re.compile(rf"(?P<middle>{_NUMBER})\s?(?:±|\+/?-)\s?(?P<width>{_NUMBER})")
 _PAIR = re.compile(r"([\w.-]{1,40})=(?:\"([^\"]*)\"|(\S+))")
+_WRAPPING = ",;()[]<>\"'"
 _MARK = "\x00"
 """Stands where a piece of several words was taken out."""
 _CURRENCY_OF = {"€": "EUR", "£": "GBP"}
@@ -127,7 +131,7 @@ def _pieces(text: str, today: date) -> Iterator[_Meanings]:
                 yield meanings
                 rest = rest.replace(found[0], _MARK, 1)
     for word in rest.replace(_MARK, " ").split():
-        meanings = _word(word.strip(",;()[]<>\"'"), today)
+        meanings = _word(word.strip(_WRAPPING), today)
         if meanings:
             yield meanings
 
@@ -211,8 +215,23 @@ _OUR_IDS = {
     "dsp": ("dispute_id", "dispute"),
     "cus": ("customer_id", "customer"),
 }
+_NO_PAYMENTS = {
+    "pmt": "a stored payment method: look for its customer (cus_…) or for the card's last four digits",
+    "pac": "an account at a PSP: look for the provider and a day",
+    "whe": "a webhook endpoint: see Webhooks",
+    "prt": "a partner: choose it at the top",
+    "key": "an API key: see its partner's page",
+    "rul": "a version of routing rules: see Routing",
+    "apr": "a request for approval: see Approvals",
+    "fnd": "a finding: see Reviews",
+    "sup": "a person of this console: see People",
+}
+"""Ids that no index leads from to payments, and what does."""
 _ANY_ID = ("transaction_id", "refund_id", "attempt_id", "event_id", "delivery_id", "customer_id")
-_PSP_ID = re.compile(r"(?:pi|ch|re|py|pyr|du|dp|evt)_\w{8,}|(?=\w*\d)[A-Z0-9]{16,17}|PP-[A-Z]-\w+|WH-[\w-]{8,}")
+_PSP_ID = re.compile(
+    r"(?:pi|ch|re|py|pyr|du|dp|evt)_\w{8,}|(?=\w*\d)[A-Z0-9]{16,17}|PP-[A-Z]-\w+|WH-[\w-]{8,}"
+    r"|[A-Z_]+:[A-Z0-9]{16}:(?:true|false)"  # what `provider_events` calls a notification of Adyen's
+)
 _EMAIL = re.compile(r"[^\s@]+@[^\s@]+\.[^\s@.]{2,}")
 _WORDS: dict[str, dict[str, Any]] = {
     **{status.value: {"status": (status.value,)} for status in TransactionStatus},
@@ -253,6 +272,14 @@ def _our_id(word: str) -> _Meanings:
         return []
     name, told = _OUR_IDS[prefix]
     return [_Meaning(f"{told} {word}", {name: found})]
+
+
+def _no_payments(word: str) -> str | None:
+    """Why payments are not looked for by this id."""
+    prefix, _, rest = word.partition("_")
+    if prefix not in _NO_PAYMENTS or ids.from_bare(rest) is None:
+        return None
+    return f"Payments cannot be looked for by {word}. It is {_NO_PAYMENTS[prefix]}."
 
 
 def _uuid(word: str) -> _Meanings:

@@ -41,6 +41,9 @@ _NAMED = frozenset(
 )
 """Who asks by one of these wants that payment, not a list."""
 
+_ROOMS = {"whe": "/console/webhooks", "prt": "/console/partners", "pac": "/console/accounts", "rul": "/console/routing"}
+"""Ids that have a page of their own, below these."""
+
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255)]
 
 
@@ -71,11 +74,13 @@ class Asked(Wanted):
 
 
 async def find(visit: Visit) -> Response:
-    """The list; or the one payment whose id was asked for."""
+    """The list; or the one payment, or other thing with a page of its own, whose id was asked for."""
     try:
         asked = visit.read_query(Asked)
     except Problem as problem:
         return _page(visit, Asked(), Recognised((), ""), Found([]), {}, wrong=mistakes(problem))
+    if elsewhere := _elsewhere(visit, asked.q.strip()):
+        return RedirectResponse(elsewhere, status_code=303)
     recognised, readings = read(visit, asked)
     async with visit.reading() as connection:
         found = await search.page(connection, reach(visit), readings, before=_before(asked), limit=PAGE + 1)
@@ -112,6 +117,7 @@ def _page(
         asked=asked,
         given=visit.query,
         told=recognised.told if asked.q else "",
+        looked=bool(recognised.readings),
         rows=[_row(row, places[row.currency], names) for row in shown],
         older=_older(visit, shown, found),
         chosen=urlencode(_given(visit), doseq=True),
@@ -152,6 +158,15 @@ def _with_fields(reading: Filters, asked: Wanted) -> Filters:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
+
+
+def _elsewhere(visit: Visit, text: str) -> str | None:
+    """The page of what is no payment, for whoever may see it."""
+    prefix, _, rest = text.partition("_")
+    room = _ROOMS.get(prefix)
+    if ids.from_bare(rest) is None or room not in {one.path for one in visit.rooms}:
+        return None
+    return f"{room}/{text}"
 
 
 def _names_one(reading: Filters) -> bool:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from db import ids
+from tests.acceptance.steps import until
 from tests.house import House, Json, Partner
 from tests.support_desk import Clerk, SupportDesk
 
@@ -41,6 +43,36 @@ async def test_an_id_leads_to_its_payment(clerk: Clerk, partner: Partner) -> Non
     for pasted in (payment["id"], payment["provider_transaction_id"], refund["id"], refund["provider_refund_id"]):
         answer = await clerk.get("/console/search", q=pasted)
         assert (answer.status_code, answer.headers["location"]) == (303, f"/console/transactions/{payment['id']}")
+
+
+async def test_a_notification_of_adyens_leads_to_its_payment(
+    clerk: Clerk, partner: Partner, shared_house: House
+) -> None:
+    method = {"type": "card", "tokens": {"adyen": "ada/APPROVED"}}
+    payment = await charged(partner, payment_method=method)
+    named = "SELECT dedupe_key FROM provider_events WHERE transaction_id = $1 LIMIT 1"
+    pasted = await until(lambda: shared_house.owner.fetchval(named, ids.decode("txn", payment["id"])), bool)
+    assert pasted.startswith("AUTHORISATION:")
+    answer = await clerk.get("/console/search", q=pasted)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/console/transactions/{payment['id']}")
+
+
+async def test_an_id_of_something_else_leads_to_its_page_or_is_said_not_to_be_looked_for(
+    clerk: Clerk, shared_support: SupportDesk, partner: Partner, shared_house: House
+) -> None:
+    endpoint, account = (await shared_house.subscribed(partner))["id"], shared_house.accounts["stripe"]
+    answer = await clerk.get("/console/search", q=f" {endpoint} ")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/console/webhooks/{endpoint}")
+    assert (await clerk.get(answer.headers["location"])).status_code == 200
+    for pasted in (account, ids.encode("pmt", ids.new())):
+        page = await found(clerk, q=pasted)
+        assert f"Payments cannot be looked for by {pasted}" in page
+        assert "No payment fits" not in page
+    admin = await shared_support.clerk("admin")
+    await admin.look_at(partner.id)
+    answer = await admin.get("/console/search", q=account)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/console/accounts/{account}")
+    assert (await admin.get(answer.headers["location"])).status_code == 200
 
 
 async def test_what_is_pasted_and_the_fields_narrow_together(clerk: Clerk, partner: Partner) -> None:

@@ -51,6 +51,16 @@ def test_our_ids_are_known_by_their_prefixes(prefix: str, name: str) -> None:
     assert readings(ids.encode(prefix, AN_ID)) == [Filters(**fields)]
 
 
+@pytest.mark.parametrize("prefix", ["pmt", "pac", "whe", "prt", "key", "rul", "apr", "fnd", "sup"])
+def test_an_id_that_leads_to_no_payment_is_said_to_and_nothing_is_looked_for(prefix: str) -> None:
+    named = ids.encode(prefix, AN_ID)
+    for text in (named, f"anna@ ({named})"):
+        found = recognise(text, today=TODAY)
+        assert not found.readings
+        assert found.told.startswith(f"Payments cannot be looked for by {named}. It is a")
+    assert readings(f"{prefix}_2026") == [Filters(reference_prefix=f"{prefix}_2026")]
+
+
 def test_our_reference_at_a_psp_names_the_attempt() -> None:
     reference = f"{REFERENCE_SCHEME}_{ids.bare(ids.new())}_{ids.bare(AN_ID)}"
     assert readings(reference) == [Filters(attempt_id=AN_ID)]
@@ -75,6 +85,7 @@ def test_a_bare_uuid_may_be_of_anything() -> None:
         "PP-D-12345",
         "evt_1NG8Du2eZvKYlo2CUI79vXWy",
         "WH-2WR32451HC0233532-67976317FL4543714",
+        "CHARGEBACK_REVERSED:NC6HT9CRT65ZGN82:false",
     ],
 )
 def test_ids_of_psps_are_known_by_their_looks(text: str) -> None:

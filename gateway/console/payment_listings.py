@@ -232,7 +232,7 @@ def _finding(one: Finding) -> Row:
 
 
 FINDINGS = Listing(
-    told="What the watchdog and the reconciler hold against the books, in both modes.",
+    told="Open findings against the books, in both modes: of whoever you look at, and those of no partner.",
     role=SupportRole.ADMIN,
     columns=(
         *("id", "found_by", "finding", "about", "partner", "account", "stops_refunds", "found_at", "seen_at"),

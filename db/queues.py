@@ -37,5 +37,10 @@ _QUEUES = " UNION ALL ".join(
 
 
 async def all_queues(connection: Connection) -> list[Queue]:
-    """In both modes: who is to work on them is the same."""
+    """In both modes: who is to work on them is the same.
+
+    Each has an index of what waits alone. Beside a policy the planner does not know how few they are, and would read
+    through millions that do not wait.
+    """
+    await connection.execute("SET LOCAL enable_seqscan = off")
     return [shapes.read(Queue, row) for row in await connection.fetch(_QUEUES)]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import embedded, ids, search, search_statements
+from db import embedded, ids, queues, search, search_statements
 from db.records import Scope, Transaction
 from db.search import Filters, Reach
 from db.search_filters import ACCENTED, searched_name
@@ -122,6 +122,14 @@ async def test_no_search_reads_a_big_table_from_end_to_end(desk: Desk) -> None:
                     await search.page(explaining, reach, [filters], before=before, limit=LIMIT)
                 scanned = [table for table in explaining.scanned if table.startswith(BIG)]
                 assert not scanned, (name, reach, before)
+
+
+async def test_what_waits_is_counted_without_what_does_not(desk: Desk) -> None:
+    for connection in (desk.within, desk.across):
+        explaining: Any = Explaining(connection)
+        async with connection.transaction():
+            await queues.all_queues(explaining)
+        assert not [table for table in explaining.scanned if table.startswith(BIG)]
 
 
 async def test_a_page_costs_the_same_however_deep_it_lies(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from db.records import Scope, Transaction
 from db.search_filters import Filters
 from db.search_statements import Asked, Reach, Statement
 
-__all__ = ["Filters", "Found", "Reach", "page", "transactions"]
+__all__ = ["Filters", "Found", "Reach", "merge", "page", "transactions"]
 
 ROUNDS = 5
 """So many stretches of time a page looks at before it says how far it came."""
@@ -82,6 +82,12 @@ async def transactions(
         if found.until is None:
             return rows
         before = found.until
+
+
+async def merge(connection: Connection) -> int:
+    """As the worker: put the words of new payments where they are found at once; how many pages of them waited."""
+    pages: int = await connection.fetchval("SELECT merge_search_words()")
+    return pages
 
 
 def _ways(filters: Filters) -> list[Filters]:

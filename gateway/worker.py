@@ -18,6 +18,7 @@ from db import (
     inbox,
     outbox,
     partitions,
+    search,
     signing_keys,
     support_sessions,
     transactions,
@@ -45,6 +46,7 @@ WATCH_SECONDS = 60.0
 SEAL_SECONDS = 60.0
 VERIFY_SECONDS = 60.0
 COUNT_SECONDS = 30.0
+MERGE_SECONDS = 1.0
 GAUGE_SECONDS = 5.0
 HOUSE_SECONDS = 3600.0
 MONTHS_AHEAD = 3
@@ -88,6 +90,7 @@ def jobs() -> tuple[tuple[Job, float], ...]:
         (sealing.Sealer().seal_due, SEAL_SECONDS),
         (sealing.verify_due, VERIFY_SECONDS),
         (counting.count_due, COUNT_SECONDS),
+        (_merge_words, MERGE_SECONDS),
         (_gauge, GAUGE_SECONDS),
         (_keep_house, HOUSE_SECONDS),
     )
@@ -151,6 +154,12 @@ async def _apply_notifications(opened: Runtime, stop: asyncio.Event) -> None:
     waking = asyncio.create_task(wake())
     await _every(NOTIFIED_SECONDS, apply, opened, stop, opened.notified)
     await waking
+
+
+async def _merge_words(opened: Runtime) -> None:
+    """What waits is read by every search, and merged by a charge if by nobody else."""
+    async with opened.database.statement() as connection:
+        await search.merge(connection)
 
 
 async def _gauge(opened: Runtime) -> None:

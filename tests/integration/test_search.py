@@ -312,6 +312,20 @@ async def test_pages_have_no_gaps_or_doubles_while_payments_arrive(desk: Desk, f
     assert pages == expected
 
 
+async def test_new_words_wait_until_the_worker_merges_them(desk: Desk) -> None:
+    copy = "INSERT INTO transactions SELECT (jsonb_populate_record(t, jsonb_build_object('id', $2::uuid))).*"
+    arrived, one = ids.new(), desk.rows[10].id
+    await desk.owner.execute("SET session_replication_role = replica")
+    await desk.owner.execute(f"{copy} FROM transactions t WHERE id = $1", one, arrived)
+    async with desk.owner.transaction():
+        await desk.owner.execute("SET LOCAL ROLE paygate_worker")
+        waited = [await search.merge(desk.owner), await search.merge(desk.owner)]
+    await desk.owner.execute("DELETE FROM transactions WHERE id = $1", arrived)
+    assert waited[0] > waited[1] == 0
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await search.merge(desk.app)
+
+
 # ── Isolation ───────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -1,7 +1,7 @@
 """Charges counted by the hour: the worker counts each hour anew, in full, whose attempts changed since it last looked.
 
 So an hour is right whatever happened in between, and a late outcome is counted in the hour its attempt began in. Longer
-spans are added up from their hours: a page over weeks of all partners reads thousands of rows, not a million.
+spans are added up from their hours, and all partners together: a page over months reads hundreds of rows, no million.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Counted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Which counts. `partner_id` None: of all partners, in a transaction that may read across them."""
+    """Which counts. `partner_id` None: of all partners together."""
 
     partner_id: UUID | None
     livemode: bool
@@ -75,15 +75,17 @@ _VERDICTS = ", ".join(
 )
 _DURATIONS = ", ".join(f"coalesce(sum(count) FILTER (WHERE place = {place}), 0)" for place in range(len(BOUNDS_MS) + 1))
 _KEEP = """
-    ON CONFLICT (partner_id, livemode, hours, since, provider, currency) DO UPDATE SET
+    ON CONFLICT ({key}) DO UPDATE SET
         (approved, declined, failed, undecided, amount, durations) =
         (excluded.approved, excluded.declined, excluded.failed, excluded.undecided, excluded.amount, excluded.durations)
     WHERE (c.approved, c.declined, c.failed, c.undecided, c.amount, c.durations) IS DISTINCT FROM
         (excluded.approved, excluded.declined, excluded.failed, excluded.undecided, excluded.amount, excluded.durations)
 """
-_COUNT = f"""
-    INSERT INTO charge_counts AS c (partner_id, livemode, hours, since, provider, currency,
-                                    approved, declined, failed, undecided, amount, durations)
+_COUNTED = "approved, declined, failed, undecided, amount, durations"
+_KEY = "livemode, hours, since, provider, currency"
+_INTO_COUNTS = f"INSERT INTO charge_counts AS c (partner_id, {_KEY}, {_COUNTED})"
+_KEPT_IN_COUNTS = _KEEP.format(key=f"partner_id, {_KEY}")
+_COUNT = f"""{_INTO_COUNTS}
     SELECT $1, livemode, 1, $2, provider, currency, {_VERDICTS},
            coalesce(sum(amount) FILTER (WHERE verdict = 'approved'), 0), ARRAY[{_DURATIONS}]
     FROM (SELECT t.livemode, t.currency, a.provider, {_VERDICT} AS verdict,
@@ -92,16 +94,17 @@ _COUNT = f"""
           FROM attempts a JOIN transactions t ON t.partner_id = a.partner_id AND t.id = a.transaction_id
           WHERE a.partner_id = $1 AND a.id >= $3 AND a.id < $4 AND a.operation = 'charge'
             AND a.created_at >= $2 AND a.created_at < $2 + interval '1 hour' GROUP BY 1, 2, 3, 4, 5) attempted
-    GROUP BY livemode, provider, currency {_KEEP}"""
-_SUMS = ", ".join(f"sum(durations[{place}])" for place in range(1, len(BOUNDS_MS) + 2))
-_ADD_UP = f"""
-    INSERT INTO charge_counts AS c (partner_id, livemode, hours, since, provider, currency,
-                                    approved, declined, failed, undecided, amount, durations)
-    SELECT $1, livemode, $2::smallint, $3, provider, currency,
-           sum(approved), sum(declined), sum(failed), sum(undecided), sum(amount), ARRAY[{_SUMS}]
+    GROUP BY livemode, provider, currency {_KEPT_IN_COUNTS}"""
+_DURATIONS_SUMMED = ", ".join(f"sum(durations[{place}])" for place in range(1, len(BOUNDS_MS) + 2))
+_SUMS = f"sum(approved), sum(declined), sum(failed), sum(undecided), sum(amount), ARRAY[{_DURATIONS_SUMMED}]"
+_ADD_UP = f"""{_INTO_COUNTS}
+    SELECT $1, livemode, $2::smallint, $3, provider, currency, {_SUMS}
     FROM charge_counts WHERE partner_id = $1 AND hours = 1 AND since >= $3
         AND since < $3 + make_interval(hours => $2)
-    GROUP BY livemode, provider, currency {_KEEP}"""
+    GROUP BY livemode, provider, currency {_KEPT_IN_COUNTS}"""
+_TOTAL = f"""INSERT INTO charge_totals AS c ({_KEY}, {_COUNTED})
+    SELECT livemode, hours, since, provider, currency, {_SUMS} FROM charge_counts WHERE hours = $1 AND since = $2
+    GROUP BY livemode, hours, since, provider, currency {_KEEP.format(key=_KEY)}"""
 
 
 async def take(connection: Connection) -> tuple[datetime, datetime] | None:
@@ -136,8 +139,21 @@ async def count(connection: Connection, partner_id: UUID, begins: Iterable[datet
         first, last = ids.earliest(begin - IN_FLIGHT), ids.earliest(begin + HOUR + IN_FLIGHT)
         await connection.execute(_COUNT, partner_id, begin, first, last, BOUNDS_MS, timeout=COUNT_SECONDS)
     for hours in SPANS:
-        for begin in sorted({one - (one - _ORIGIN) % (hours * HOUR) for one in begins}):
+        for begin in _spans(hours, begins):
             await connection.execute(_ADD_UP, partner_id, hours, begin)
+
+
+async def total(connection: Connection, begins: Iterable[datetime]) -> None:
+    """Add up over all partners what was counted of these hours."""
+    begins = list(begins)
+    for hours in (1, *SPANS):
+        for begin in _spans(hours, begins):
+            await connection.execute(_TOTAL, hours, begin)
+
+
+def _spans(hours: int, begins: Iterable[datetime]) -> list[datetime]:
+    """The beginnings of the spans that these hours lie in."""
+    return sorted({one - (one - _ORIGIN) % (hours * HOUR) for one in begins})
 
 
 async def reach(connection: Connection, until: datetime) -> None:
@@ -147,7 +163,8 @@ async def reach(connection: Connection, until: datetime) -> None:
 
 # ── The console reads ───────────────────────────────────────────────────────────────────────────────────────────────
 
-_WHERE = "($1::uuid IS NULL OR partner_id = $1) AND livemode = $2 AND hours = $3 AND since >= $4 AND since < $5"
+_OF_ONE = "charge_counts WHERE partner_id = $1 AND livemode = $2 AND hours = $3 AND since >= $4 AND since < $5"
+_OF_ALL = "charge_totals WHERE $1::uuid IS NULL AND livemode = $2 AND hours = $3 AND since >= $4 AND since < $5"
 
 
 async def counted_until(connection: Connection) -> datetime:
@@ -158,7 +175,7 @@ async def counted_until(connection: Connection) -> datetime:
 async def currencies(connection: Connection, wanted: Wanted) -> list[str]:
     """Those in which charges were attempted, the most used first."""
     rows = await connection.fetch(
-        f"SELECT currency FROM charge_counts WHERE {_WHERE} GROUP BY currency"
+        f"SELECT currency FROM {_source(wanted)} GROUP BY currency"
         " ORDER BY sum(approved + declined + failed + undecided) DESC, currency",
         *shapes.row(wanted).values(),
     )
@@ -170,10 +187,14 @@ async def sums(connection: Connection, wanted: Wanted, currency: str, step: time
     rows = await connection.fetch(
         f"""SELECT date_bin($7, since, $4) AS since, provider, sum(approved) AS approved, sum(declined) AS declined,
                    sum(failed) AS failed, sum(undecided) AS undecided, sum(amount) AS amount,
-                   ARRAY[{_SUMS}] AS durations
-            FROM charge_counts WHERE {_WHERE} AND currency = $6 GROUP BY 1, provider ORDER BY 1, provider""",
+                   ARRAY[{_DURATIONS_SUMMED}] AS durations
+            FROM {_source(wanted)} AND currency = $6 GROUP BY 1, provider ORDER BY 1, provider""",
         *shapes.row(wanted).values(),
         currency,
         step,
     )
     return [shapes.read(Counted, row) for row in rows]
+
+
+def _source(wanted: Wanted) -> str:
+    return _OF_ALL if wanted.partner_id is None else _OF_ONE

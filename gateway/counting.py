@@ -25,5 +25,6 @@ async def _step(runtime: Runtime) -> tuple[int, bool]:
         hours = await charge_counts.changed(connection, since, until)
         for partner_id, begins in hours.items():
             await charge_counts.count(connection, partner_id, begins)
+        await charge_counts.total(connection, {begin for begins in hours.values() for begin in begins})
         await charge_counts.reach(connection, until)
     return sum(map(len, hours.values())), until - since >= charge_counts.STEP

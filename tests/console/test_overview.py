@@ -23,6 +23,14 @@ COUNTS = """
     FROM charge_counts WHERE partner_id = $1 AND hours = $2 ORDER BY currency"""
 
 
+SUMS = """
+    SELECT livemode, hours, since, provider, currency, sum(approved), sum(declined), sum(failed), sum(undecided),
+           sum(amount), sum((SELECT sum(place * number) FROM unnest(durations) WITH ORDINALITY AS _ (place, number)))
+    FROM {} GROUP BY livemode, hours, since, provider, currency"""
+COUNTED, TOTALS = SUMS.format("charge_counts"), SUMS.format("charge_totals")
+UNLIKE = f"SELECT count(*) FROM (({COUNTED} EXCEPT {TOTALS}) UNION ALL ({TOTALS} EXCEPT {COUNTED})) AS unlike"
+
+
 @pytest.fixture(scope="module")
 async def idle(postgres: embedded.Server, template: str) -> AsyncIterator[House]:
     """No loop of the worker runs and no PSP notifies: only what a test does, happens."""
@@ -61,6 +69,17 @@ async def test_each_charge_is_counted_once_by_what_became_of_it(idle: House, par
             assert found == [("JPY", 1, 0, 0, 0, 3000.0, 1), ("USD", 2, 1, 0, 1, 25.0, 3)]
 
 
+async def test_all_partners_are_counted_together_too(idle: House, partner: Partner) -> None:
+    other = await idle.partner()
+    for one in (partner, other):
+        await one.charge(currency="GBP", amount="7.00")
+        await one.charge("pm_card_visa_chargeDeclined", currency="GBP")
+    assert await counting.count_due(idle.background) > 0
+    found = await idle.owner.fetch("SELECT hours, approved, declined, amount FROM charge_totals WHERE currency = 'GBP'")
+    assert sorted(map(tuple, found)) == [(hours, 2, 2, 14) for hours in (1, *SPANS)]
+    assert await idle.owner.fetchval(UNLIKE) == 0
+
+
 async def test_an_outcome_that_comes_late_is_counted_instead_of_the_error(idle: House, partner: Partner) -> None:
     await idle.fault("act_then_lose_answer", operation="charge", reference="late", times=2)
     assert (await partner.charge(reference="late")).json()["status"] == "processing"
@@ -74,7 +93,7 @@ async def test_an_outcome_that_comes_late_is_counted_instead_of_the_error(idle: 
 
 async def test_what_was_there_before_the_first_count_is_caught_up(idle: House, partner: Partner) -> None:
     await partner.charge()
-    await idle.owner.execute("DELETE FROM charge_counts")
+    await idle.owner.execute("DELETE FROM charge_counts; DELETE FROM charge_totals")
     await idle.owner.execute("UPDATE charge_counting SET until = now() - interval '30 hours'")
     assert await counting.count_due(idle.background) > 0
     assert await counts(idle, partner, 24) == [("USD", 1, 0, 0, 0, 19.99, 1)]

@@ -23,6 +23,15 @@ ADA, GRACE = ids.new(), ids.new()
 """People of the support console. Ada looks at Bob's payments in a session that is over."""
 _ACCOUNT = {"provider": "stripe", "livemode": False, "label": "test", "credentials": "\\x00"}
 _MONEY = {"amount": "10.00", "currency": "USD", "livemode": False}
+_COUNTED = {
+    "hours": 1,
+    "since": LONG_AGO,
+    "livemode": False,
+    "provider": "stripe",
+    "currency": "USD",
+    "amount": "10.00",
+    "durations": [1] + [0] * 18,
+} | {"approved": 1, "declined": 0, "failed": 0, "undecided": 0}
 _AT = {"created_at": NOW, "updated_at": NOW}
 
 Row = tuple[str, dict[str, Any]]
@@ -46,6 +55,7 @@ def _rows() -> Iterator[Row]:
     yield "audit_seals", window | sealed
     counts = {"number": 1, "rows": 1, "retired": 0, "broken": 0}
     yield "audit_verifications", {"table_name": "test", "started_at": NOW} | counts
+    yield "charge_totals", _COUNTED
     for person_id in (ADA, GRACE):
         named = {"email": f"{person_id}@support.example", "name": "Ada", "role": "finance"}
         yield "support_users", {"id": person_id, "password": "$argon2id$", "created_by": "test"} | named | _AT
@@ -61,16 +71,7 @@ def _of_partner(partner_id: UUID) -> Iterator[Row]:
     key = {"prefix": "sk_test_", "last4": "last", "hash": KEY_HASHES[partner_id], "pepper_id": 1, "livemode": False}
     yield "api_keys", mine | key | {"id": ids.new(), "scopes": ["transactions:read"], "created_by": "test"}
     yield "provider_accounts", mine | {"id": account_id} | _ACCOUNT
-    verdicts = {"approved": 1, "declined": 0, "failed": 0, "undecided": 0, "durations": [1] + [0] * 18}
-    hour = {
-        "hours": 1,
-        "since": LONG_AGO,
-        "livemode": False,
-        "provider": "stripe",
-        "currency": "USD",
-        "amount": "10.00",
-    }
-    yield "charge_counts", mine | hour | verdicts
+    yield "charge_counts", mine | _COUNTED
     yield "account_readings", {"account_id": account_id, "events_until": NOW, "payments_until": NOW}
     yield "customers", mine | {"id": ids.new(), "livemode": False, "personal": "\\x00"}
     yield "provider_health", {"account_id": account_id, "method": "card", "as_of": NOW}

@@ -142,6 +142,18 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "charge_counts_amount_check": update("amount = -1"),
         "charge_counts_durations_check": update("durations = durations || 0"),
     },
+    "charge_totals": {
+        "charge_totals_pkey": same(),
+        "charge_totals_currency_fkey": same(currency="ZZZ"),
+        "charge_totals_hours_check": same(hours=2),
+        "whole_spans": same(since="2020-01-01T00:00:01Z"),
+        "charge_totals_approved_check": update("approved = -1"),
+        "charge_totals_declined_check": update("declined = -1"),
+        "charge_totals_failed_check": update("failed = -1"),
+        "charge_totals_undecided_check": update("undecided = -1"),
+        "charge_totals_amount_check": update("amount = -1"),
+        "charge_totals_durations_check": update("durations = durations || 0"),
+    },
     "currencies": {
         "currencies_pkey": same(),
         "currencies_amount_min_check": update("amount_min = 0"),

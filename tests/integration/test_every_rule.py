@@ -179,7 +179,7 @@ SEEN: Mapping[str, Mapping[str, str]] = {
     "audit_logs_other": _PARTNERS,
     "audit_seals": _NOBODYS,
     "audit_verifications": _NOBODYS,
-    "charge_counts": _OWN,
+    "charge_counts": _PARTNERS | {"the worker": "ab", "the worker for alice": "ab", "a console for alice": "a"},
     "customers": _PARTNERS,
     "disputes": _OWN,
     "events": _WORKERS,

@@ -6,23 +6,15 @@ All take turns in one run, a few seconds each, against one durable PostgreSQL: r
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 import json
-import os
 import secrets
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -35,8 +27,9 @@ from gateway import partners, runtime
 from gateway.config import Settings
 from gateway.runtime import Runtime
 from gateway.transactions.commands import Caller, Charge, Customer
-from tests.benchmarks import load, machine, pgbench
+from tests.benchmarks import load, machine, pgbench, processes
 from tests.benchmarks.load import Order, Report
+from tests.benchmarks.processes import Process
 from webhooks import signing
 
 CLIENTS = 32
@@ -62,12 +55,6 @@ FORM = (
     "amount=1999&currency=usd&confirm=true&payment_method=pm_card_visa&capture_method=automatic"
     "&metadata[gateway_reference]=benchmark&expand[0]=latest_charge"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    pid: int
-    port: int
 
 
 @dataclass(slots=True)
@@ -266,13 +253,15 @@ def _stage(stack: ExitStack) -> Stage:
     postgres = embedded.start(directory / "postgresql")
     stack.callback(postgres.stop)
     stub, slow_stub = (
-        stack.enter_context(_python("psp_stub", delay)) for delay in ("0", str(round(PSP_SECONDS * 1000)))
+        stack.enter_context(processes.python("psp_stub", delay)) for delay in ("0", str(round(PSP_SECONDS * 1000)))
     )
     secret = secrets.token_bytes(32)
     set_up = asyncio.run(_set_up(postgres, secret, stub.port, slow_stub.port))
-    gateway = stack.enter_context(_gateway(postgres.url("gateway"), secret, directory))
+    gateway = stack.enter_context(
+        processes.paygate("serve", postgres.url("gateway"), secret, directory, PAYGATE_METRICS_PORT="0")
+    )
     naive = stack.enter_context(
-        _python("naive", postgres.url("naive"), f"http://127.0.0.1:{stub.port}", *map(str, set_up.naive))
+        processes.python("naive", postgres.url("naive"), f"http://127.0.0.1:{stub.port}", *map(str, set_up.naive))
     )
     return Stage(
         postgres=postgres,
@@ -361,54 +350,3 @@ async def _recorded(opened: Runtime, partner_id: UUID) -> pgbench.Steps:
         metadata={"cart": "c_1042", "campaign": "spring"},
     )
     return await pgbench.record(opened, caller, command)
-
-
-@contextmanager
-def _gateway(database_url: str, secret: bytes, directory: Path) -> Iterator[Process]:
-    """`paygate serve` with its log in a file, as in production."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    environment = os.environ | {
-        "PAYGATE_DATABASE_URL": database_url,
-        "PAYGATE_SECRET_KEYS": f"1:{base64.b64encode(secret).decode()}",
-        "PAYGATE_PORT": str(port),
-        "PAYGATE_METRICS_PORT": "0",
-    }
-    command = [sys.executable, "-c", "from gateway.cli import main; main()", "serve"]
-    with (
-        (directory / "gateway.log").open("wb") as log,
-        _ended(subprocess.Popen(command, env=environment, stderr=log)) as started,
-    ):
-        _wait_for(port)
-        yield Process(started.pid, port)
-
-
-@contextmanager
-def _python(module: str, *arguments: str) -> Iterator[Process]:
-    """A module of this package that prints its port once it serves."""
-    command = [sys.executable, "-m", f"tests.benchmarks.{module}", *arguments]
-    with _ended(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as started:
-        assert started.stdout is not None
-        yield Process(started.pid, int(started.stdout.readline()))
-
-
-@contextmanager
-def _ended(started: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
-    try:
-        yield started
-    finally:
-        started.terminate()
-        try:
-            started.wait(10)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise RuntimeError("the gateway did not come up")

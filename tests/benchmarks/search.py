@@ -3,8 +3,9 @@
     python -m tests.benchmarks.search [--rows 5000000] [--partners 200] [--seconds 10] [--kept DIRECTORY]
 
 Every search is asked a hundred times, with what is known of as many payments, within the largest partner and across
-all, for its first page and for one in the middle of the history. `--kept` makes the history in that directory, or takes
-the one that is there. Inserts are `journal_write`'s two statements of a charge, in turn beside and without indexes.
+all, for its first page and for one in the middle of the history; then the console's pages are (see `pages`). `--kept`
+makes the history in that directory, or takes the one that is there. Inserts are `journal_write`'s two statements of a
+charge, in turn beside and without indexes.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from db import embedded, ids, schema, search
 from db.records import Scope, Transaction
 from db.search import Filters, Reach
 from gateway.transactions.commands import Caller, Charge, Customer
-from tests.benchmarks import history, machine, pgbench
+from tests.benchmarks import history, machine, pages, pgbench
 from tests.house import House
 
 LIMIT = 21
@@ -57,12 +58,12 @@ def main(sizes: Sizes | None = None) -> None:
         home.chmod(0o755)  # PostgreSQL may run as another user
         server = embedded.start(home / "postgresql")
         try:
-            asyncio.run(_run(server, sizes))
+            asyncio.run(_run(server, home, sizes))
         finally:
             server.stop()
 
 
-async def _run(server: embedded.Server, sizes: Sizes) -> None:
+async def _run(server: embedded.Server, home: Path, sizes: Sizes) -> None:
     await schema.migrate(server.url())
     owner = await asyncpg.connect(server.url())
     if not await owner.fetchval("SELECT EXISTS (SELECT FROM transactions)"):
@@ -70,14 +71,15 @@ async def _run(server: embedded.Server, sizes: Sizes) -> None:
         await history.remember(owner, sizes.rows, partners=sizes.partners)
         print(f"{sizes.rows:,} payments of {sizes.partners} partners, written in {time.perf_counter() - began:.0f} s")
     await owner.close()
-    await searches(server.url())
+    await searches(server.url(), home)
     await inserts(server, sizes.seconds)
 
 
 # ── Searches ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def searches(url: str) -> None:
+async def searches(url: str, home: Path) -> None:
+    """At the database, then as pages of the console."""
     owner = await asyncpg.connect(url)
     largest: UUID = await owner.fetchval(
         "SELECT partner_id FROM transactions GROUP BY partner_id ORDER BY count(*) DESC LIMIT 1"
@@ -98,6 +100,7 @@ async def searches(url: str) -> None:
         cells += [_Cell(f"{named}, first", connection, reach, known, None)]
         cells += [_Cell(f"{named}, middle", connection, reach, known, middle)]
     await _ask(cells)
+    await pages.shown(url, home, largest, [row for row, _ in cells[0].known][: pages.ASKED + 1], middle)
     for connection in (owner, *(cell.connection for cell in cells[::2])):
         await connection.close()
 

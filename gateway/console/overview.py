@@ -19,6 +19,7 @@ from db import charge_counts, provider_accounts, queues, routing
 from db.charge_counts import Counted
 from db.database import Connection
 from gateway.api.body import QueryModel
+from gateway.api.errors import invalid
 from gateway.api.fields import Currency
 from gateway.console import charts, figures
 from gateway.console.charts import Series
@@ -78,6 +79,8 @@ async def show(visit: Visit) -> Response:
     wanted = visit.read_query(Wanted)
     partner_id = None if wanted.whose == "all" or visit.across else visit.session.partner_id
     livemode = visit.session.livemode if wanted.mode is None else wanted.mode == "live"
+    if wanted.currency not in {None, *visit.console.acting.currencies}:
+        raise invalid("currency", "is none of those known here")
     period, now = PERIODS[wanted.period], datetime.now(UTC)
     counts = _counts(period, now, partner_id, livemode=livemode)
     async with _reading(visit, partner_id) as connection:

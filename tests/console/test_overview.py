@@ -125,6 +125,7 @@ async def test_a_viewer_sees_the_partner_looked_at_or_the_sums_of_all(
     live = await viewer.get("/console/overview", mode="live")
     assert "No charges in the last 24 hours" in live.text
     assert (await viewer.get("/console/overview", period="1y")).status_code == 422
+    assert (await viewer.get("/console/overview", currency="XXQ")).status_code == 422
 
 
 async def test_what_waits_and_which_breakers_are_open_is_seen(idle: House, desk: SupportDesk, partner: Partner) -> None:

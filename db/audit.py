@@ -96,8 +96,8 @@ def question(wanted: Wanted, *, before: UUID | None, limit: int) -> tuple[str, l
         "resource_id = ${}": wanted.resource_id,
         "created_at >= ${}": wanted.since,
         "created_at < ${}": wanted.until,
-        "id >= ${}": wanted.since and ids.earliest(wanted.since - SKEW),
-        "id < ${}": wanted.until and ids.earliest(wanted.until + SKEW),
+        "id >= ${}": wanted.since and ids.earliest(wanted.since, shifted=-SKEW),
+        "id < ${}": wanted.until and ids.earliest(wanted.until, shifted=SKEW),
         "id < ${}::uuid": before,
     }
     given = [(text, value) for text, value in conditions.items() if value is not None]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _VALUES = {character: value for value, character in enumerate(_ALPHABET)}
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 _LENGTH = 26
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def new() -> UUID:
@@ -29,9 +30,12 @@ def after(last: UUID | None) -> UUID:
     return fresh if last is None or fresh > last else UUID(int=last.int + 1)
 
 
-def earliest(at: datetime) -> UUID:
-    """Before every id of that millisecond and after all that came before it. No id is from before 1970."""
-    return UUID(int=max(int(at.timestamp() * 1_000), 0) << 80)
+def earliest(at: datetime, *, shifted: timedelta = timedelta()) -> UUID:
+    """Before every id of that millisecond and after all that came before it. No id is from before 1970.
+
+    A shift may lead out of the calendar: people ask for what is before the year 9999 ends.
+    """
+    return UUID(int=max((at - _EPOCH + shifted) // timedelta(milliseconds=1), 0) << 80)
 
 
 def created_at(value: UUID) -> datetime:

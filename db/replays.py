@@ -237,10 +237,10 @@ def _range(
     scope: Scope, *, since: datetime, until: datetime, event_types: Sequence[str], reached: UUID | None = None
 ) -> tuple[object, ...]:
     """The first eight arguments of `_FOUND`."""
-    begin = reached or ids.earliest(since - _SKEW)
+    begin = reached or ids.earliest(since, shifted=-_SKEW)
     return scope.partner_id, scope.livemode, begin, _end(until), since, until, event_types, NOT_REPLAYED
 
 
 def _end(until: datetime) -> UUID:
     """After every event of the range: where a replay has reached that, all are queued."""
-    return ids.earliest(until + _SKEW)
+    return ids.earliest(until, shifted=_SKEW)

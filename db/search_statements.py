@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TypeAlias
 from uuid import UUID
 
@@ -20,8 +21,8 @@ SCATTERED_MAX = 1_000
 """The same of those that may lie anywhere: each is a page to read."""
 ENTRIES_MAX = 60_000
 """The same where an index alone is read, and no row."""
-_SKEW = 60_000 << 80
-"""A minute of ids, between the moment in one and `created_at`: that is milliseconds, so this is generous."""
+_SKEW = timedelta(minutes=1)
+"""Between the moment in an id and `created_at`: that is milliseconds, so this is generous."""
 _COLUMNS = ", ".join(f"t.{name}" for name in shapes.columns(Transaction).split(", "))
 _SEARCHED = (
     "partner_id, id, livemode, status, amount, currency, capture, payment_method, card_last4, provider,"
@@ -59,9 +60,9 @@ def asked(reach: Reach, filters: Filters, before: UUID | None) -> Asked:
     """Ids are in the order of time: a range of dates is one of ids."""
     begin, end = UUID(int=0), before or _LAST
     if filters.created_after is not None:
-        begin = UUID(int=max(ids.earliest(filters.created_after).int - _SKEW, 0))
+        begin = ids.earliest(filters.created_after, shifted=-_SKEW)
     if filters.created_before is not None:
-        end = min(end, UUID(int=ids.earliest(filters.created_before).int + _SKEW))
+        end = min(end, ids.earliest(filters.created_before, shifted=_SKEW))
     return Asked(reach, filters, begin, end)
 
 

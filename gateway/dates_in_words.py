@@ -83,9 +83,12 @@ def told(days: Days) -> str:
 
 
 def just_before(day: date) -> datetime:
-    """The last moment that is not of it: `created_after` excludes itself."""
-    return datetime.combine(day, time(), UTC) - timedelta(microseconds=1)
+    """The last moment that is not of it, if there is one: `created_after` excludes itself."""
+    begin = datetime.combine(day, time(), UTC)
+    return begin - timedelta(microseconds=1) if day > date.min else begin
 
 
 def end_of(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+    """The first moment after it; the calendar's last for its last day."""
+    begin = datetime.combine(day, time(), UTC)
+    return begin + timedelta(days=1) if day < date.max else datetime.max.replace(tzinfo=UTC)

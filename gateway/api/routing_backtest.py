@@ -192,7 +192,10 @@ async def shadow_report(call: Call) -> Answer:
 
 def _window(call: Call, since: datetime | None, until: datetime | None) -> Window:
     until = until or call.runtime.clock()
-    since = since or until - timedelta(days=DAYS)
+    try:
+        since = since or until - timedelta(days=DAYS)
+    except OverflowError:
+        raise invalid("until", f"must have {DAYS} days before it in the calendar") from None
     if since >= until:
         raise invalid("since", "must be before until")
     if until - since > timedelta(days=DAYS_MAX):

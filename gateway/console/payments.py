@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,7 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from db import ids, partners, search
 from db.records import Transaction, TransactionStatus
 from db.search import Filters, Found, Reach
-from gateway import recognition
+from gateway import dates_in_words, recognition
 from gateway.api.body import QueryModel
 from gateway.api.errors import Problem
 from gateway.api.fields import Currency, Money, PaymentMethodType, ProviderName
@@ -141,8 +141,8 @@ def _with_fields(reading: Filters, asked: Wanted) -> Filters:
         currency=asked.currency,
         amount_gte=asked.amount_gte,
         amount_lte=asked.amount_lte,
-        created_after=None if asked.since is None else _midnight(asked.since) - timedelta(microseconds=1),
-        created_before=None if asked.until is None else _midnight(asked.until + timedelta(days=1)),
+        created_after=None if asked.since is None else dates_in_words.just_before(asked.since),
+        created_before=None if asked.until is None else dates_in_words.end_of(asked.until),
         last4=asked.last4,
         customer_email_prefix=asked.email and asked.email.lower(),
         customer_name=asked.name,
@@ -154,10 +154,6 @@ def _with_fields(reading: Filters, asked: Wanted) -> Filters:
     if "metadata" in said:
         said["metadata"] = {**reading.metadata, **given.metadata}
     return replace(reading, **said)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
 
 
 def _elsewhere(visit: Visit, text: str) -> str | None:

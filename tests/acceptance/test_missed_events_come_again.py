@@ -176,6 +176,8 @@ async def test_a_replay_rests_while_its_endpoint_is_disabled_and_ends_with_it(ho
         ({"since": ago(-HOUR)}, "since"),
         ({"since": ago(HOUR), "until": ago(2 * HOUR)}, "since"),
         ({"since": ago(91 * DAY)}, "since"),
+        ({"since": "0001-01-01T00:00:00Z"}, "since"),
+        ({"since": "9999-12-31T23:59:59Z"}, "since"),
         ({"since": ago(HOUR), "until": "now"}, "until"),
         ({"since": ago(HOUR), "event_types": ["unheard.of"]}, "event_types"),
         ({"since": ago(HOUR), "event_types": []}, "event_types"),

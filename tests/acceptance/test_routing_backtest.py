@@ -193,6 +193,7 @@ async def test_one_is_read_at_a_time(shared_house: House, partner: Partner) -> N
         ({"rules": [{"name": "a", "then": {"priority": ["nobody"]}}]}, "rules.0.then.priority.0"),
         ({"rules": TO_ADYEN, "since": "2026-01-02T00:00:00Z", "until": "2026-01-02T00:00:00Z"}, "since"),
         ({"rules": TO_ADYEN, "since": "2026-01-01T00:00:00Z", "until": "2026-04-01T00:00:01Z"}, "since"),
+        ({"rules": TO_ADYEN, "until": "0001-01-30T23:59:59Z"}, "until"),
     ],
 )
 async def test_a_test_that_makes_no_sense_is_refused(partner: Partner, body: Json, field: str) -> None:

@@ -135,3 +135,4 @@ async def test_the_audit_log_names_people_and_is_read_in_pages(shared_house: Hou
     assert "partner.created" in second
     assert "Ada <i>" not in (await admin.get("/console/audit", actor=admin.actor)).text
     assert (await admin.get("/console/audit", since="soon")).status_code == 422
+    assert "partner.created" in (await admin.get("/console/audit", since="0001-01-01", until="9999-12-31 23:59")).text

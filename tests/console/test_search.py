@@ -114,6 +114,12 @@ async def test_a_mistake_is_told_beside_its_field(clerk: Clerk, query: Json) -> 
     assert 'aria-invalid="true"' in answer.text
 
 
+@pytest.mark.parametrize("query", [{"until": "9999-12-31"}, {"since": "0001-01-01"}, {"q": "0001-01-01 9999-12-31"}])
+async def test_days_may_be_the_calendars_first_and_last(clerk: Clerk, partner: Partner, query: Json) -> None:
+    await charged(partner, reference="of-all-time")
+    assert "of-all-time" in await found(clerk, **query)
+
+
 async def test_a_card_number_is_refused_and_not_shown_again(clerk: Clerk) -> None:
     answer = await clerk.get("/console/search", q="4242424242424242")
     assert answer.status_code == 422

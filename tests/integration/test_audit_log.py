@@ -68,6 +68,7 @@ ASKED = [
     (Wanted(partner_id=PARTNERS[2], action="partner.updated"), 0),
     (Wanted(since=NOW - timedelta(hours=1)), ROWS),
     (Wanted(until=NOW - timedelta(hours=1)), 0),
+    (Wanted(since=datetime.min.replace(tzinfo=UTC), until=datetime.max.replace(tzinfo=UTC)), ROWS),
     (Wanted(), ROWS),
 ]
 

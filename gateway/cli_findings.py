@@ -10,7 +10,7 @@ import click
 
 from db import ids
 from db.findings import Finding
-from gateway.cli_terminal import IdType, desk, json_option, show, waiting
+from gateway.cli_terminal import IdType, attention, json_option, show, waiting
 
 FINDING = IdType("fnd")
 because_option: Callable[[Any], Any] = click.option("--because", required=True, help="Kept in the audit log.")
@@ -26,8 +26,8 @@ def commands() -> None:
 @waiting
 async def list_open(*, as_json: bool) -> None:
     """What is open, the newest first."""
-    async with desk() as at:
-        found = await at.list_findings()
+    async with attention() as at:
+        found = await at.open_findings()
     show([_row(finding) for finding in found], as_json=as_json)
 
 
@@ -38,7 +38,7 @@ async def list_open(*, as_json: bool) -> None:
 @waiting
 async def lift(*, finding: UUID, because: str, as_json: bool) -> None:
     """Let the partner's refunds go on although it stands."""
-    async with desk() as at:
+    async with attention() as at:
         lifted = await at.lift_finding(finding, because=because)
     show(_row(lifted), as_json=as_json)
 
@@ -50,7 +50,7 @@ async def lift(*, finding: UUID, because: str, as_json: bool) -> None:
 @waiting
 async def close(*, finding: UUID, because: str, as_json: bool) -> None:
     """Say that it has been seen to. What is still at fault is found anew."""
-    async with desk() as at:
+    async with attention() as at:
         closed = await at.close_finding(finding, because=because)
     show(_row(closed), as_json=as_json)
 

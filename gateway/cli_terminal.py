@@ -22,6 +22,7 @@ from db import ids
 from db.database import CommitUncertain, Database, Role, Unavailable
 from db.vault import CannotOpen, Vault
 from gateway import config, doctor, partners, people, telemetry
+from gateway.attention import Attention
 from gateway.config import Settings
 from gateway.partners import Desk
 
@@ -64,6 +65,13 @@ async def desk() -> AsyncIterator[Desk]:
         yield Desk(database, Vault(known.secret_keys), f"cli:{getpass.getuser()}")
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def attention() -> AsyncIterator[Attention]:
+    """The same for what asks for a person."""
+    async with desk() as at:
+        yield Attention(at.database, at.actor)
 
 
 @contextmanager

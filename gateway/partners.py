@@ -1,4 +1,4 @@
-"""Operators' use cases: partners, their API keys, accounts at PSPs, findings. Each leaves its line in the audit log.
+"""Operators' use cases: partners, their API keys, accounts at PSPs. Each leaves its line in the audit log.
 
 Run under `Role.OPERATOR`. Plain keys and credentials pass through here and are stored only hashed or sealed.
 """
@@ -6,7 +6,7 @@ Run under `Role.OPERATOR`. Plain keys and credentials pass through here and are 
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,11 +14,10 @@ from typing import Any, TypeVar, Unpack
 from uuid import UUID
 
 from db import api_keys as stored_keys
-from db import audit, currencies, findings, ids, provider_accounts, routing, seals, signing_keys
+from db import audit, currencies, ids, provider_accounts, routing, seals, signing_keys
 from db import partners as stored_partners
 from db.api_keys import ApiKey, KeyScope
 from db.database import Connection, Database
-from db.findings import Finding
 from db.partners import Partner, PartnerLimits
 from db.provider_accounts import ProviderAccount
 from db.routing_records import BreakerOverride, Health
@@ -33,8 +32,6 @@ ROTATION_OVERLAP = timedelta(hours=24)
 LIST_MAX = 1000
 NAME_MAX = 255
 """Characters of a partner's name or e-mail address, and of why a breaker was set: what their columns hold."""
-REASON_MAX = 1_000
-FindingAct = Callable[[Connection, UUID], Awaitable[Finding | None]]
 
 
 class NotFound(Exception):
@@ -239,29 +236,6 @@ class Desk:
                 resource = ids.encode("pac", account_id)
                 await self._record(connection, "provider_account.disabled", resource, account.partner_id)
             return _found(await provider_accounts.find(connection, account_id), "account")
-
-    # ── Findings ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def list_findings(self) -> list[Finding]:
-        async with self.database.as_system() as connection:
-            return await findings.open_ones(connection, LIST_MAX)
-
-    async def close_finding(self, finding_id: UUID, *, because: str) -> Finding:
-        """It has been seen to. What is still at fault is found again."""
-        return await self._answer_finding(findings.close, "finding.closed", finding_id, because)
-
-    async def lift_finding(self, finding_id: UUID, *, because: str) -> Finding:
-        """It stands, and the partner's refunds go on. Once it is closed, the next one stops them anew."""
-        return await self._answer_finding(findings.lift, "finding.lifted", finding_id, because)
-
-    async def _answer_finding(self, act: FindingAct, action: str, finding_id: UUID, because: str) -> Finding:
-        because = because.strip()
-        _refuse_unless(bool(because) and len(because) <= REASON_MAX, f"say why, in 1 to {REASON_MAX} characters")
-        async with self.database.as_system() as connection:
-            answered = _found(await act(connection, finding_id), "open finding")
-            told = {"kind": answered.kind, "subject": answered.subject, "because": because}
-            await self._record(connection, action, ids.encode("fnd", finding_id), answered.partner_id, **told)
-        return answered
 
     # ── What charges are routed by ──────────────────────────────────────────────────────────────────────────────
 

@@ -23,6 +23,7 @@ from db.account_readings import Due
 from db.records import Transaction
 from db.reviews import ReviewVerdict
 from gateway import cli_reviews, worker
+from gateway.attention import Attention
 from gateway.transactions import gaps, provider_events, reconciler, recovery, reviews, watchdog
 from providers.contract import CannotList
 from providers.simulator import CREDENTIALS
@@ -52,6 +53,10 @@ async def quiet(postgres: embedded.Server, template: str) -> AsyncIterator[House
 @pytest.fixture
 async def partner(quiet: House) -> Partner:
     return await quiet.partner()
+
+
+def attending(house: House) -> Attention:
+    return Attention(house.desk.database, house.desk.actor)
 
 
 async def unknown(house: House, partner: Partner, reference: str, **members: Any) -> Json:
@@ -554,7 +559,7 @@ async def test_what_is_booked_and_in_no_report_of_adyen_is_found(quiet: House, p
     (row,) = await found(quiet, "missing_at_provider")
     assert (row["subject"], row["partner_id"]) == (made["attempts"][0]["id"], partner.id)
     assert (await partner.get(f"/v1/transactions/{made['id']}")).json()["needs_review"]
-    await quiet.desk.close_finding(row["id"], because="it was the test")
+    await attending(quiet).close_finding(row["id"], because="it was the test")
 
 
 async def test_without_a_key_for_reports_nothing_is_called_missing(quiet: House, partner: Partner) -> None:
@@ -692,9 +697,9 @@ async def test_a_broken_promise_stops_nothing_that_was_asked_before_and_nothing_
 async def test_a_person_lets_refunds_go_on_until_something_else_breaks(quiet: House, partner: Partner) -> None:
     sale = (await partner.charge()).json()
     made = await broken(quiet, partner)
-    (finding,) = [one for one in await quiet.desk.list_findings() if one.subject == made["id"]]
+    (finding,) = [one for one in await attending(quiet).open_findings() if one.subject == made["id"]]
     assert finding.stops_refunds
-    lifted = await quiet.desk.lift_finding(finding.id, because="one row, ticket 4711")
+    lifted = await attending(quiet).lift_finding(finding.id, because="one row, ticket 4711")
     assert not lifted.stops_refunds
     await watchdog.look_at(quiet.background, partner.id, [the_id(made)])  # it still stands
     path = f"/v1/transactions/{sale['id']}/refunds"
@@ -710,8 +715,8 @@ async def test_what_is_closed_and_still_broken_stops_refunds_again(quiet: House,
     sale = (await partner.charge()).json()
     path = f"/v1/transactions/{sale['id']}/refunds"
     made = await broken(quiet, partner)
-    (finding,) = [one for one in await quiet.desk.list_findings() if one.subject == made["id"]]
-    await quiet.desk.close_finding(finding.id, because="seen to")
+    (finding,) = [one for one in await attending(quiet).open_findings() if one.subject == made["id"]]
+    await attending(quiet).close_finding(finding.id, because="seen to")
     assert (await partner.post(path, {"amount": "1.00"})).status_code == 201
     assert await watchdog.look_at(quiet.background, partner.id, [the_id(made)]) == 1
     refused(await partner.post(path, {"amount": "1.00"}), 503, "temporarily_unavailable")

@@ -1,11 +1,13 @@
 """What PSPs tell us, as they told it: stored before it is acknowledged, applied by the worker.
 
-received ─► applied | ignored | parked (for a person)
+received ─► applied | ignored | parked (for a person, who may have it tried again: received)
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID
 
 from db import ids, shapes
@@ -13,7 +15,26 @@ from db.database import Connection
 from db.provider_accounts import ProviderAccount
 from db.records import ProviderEvent, ProviderEventState
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notification:
+    """One as people look at it: without its body, which may be long."""
+
+    id: UUID
+    account_id: UUID
+    provider: str
+    dedupe_key: str
+    """What the PSP calls it."""
+    state: ProviderEventState
+    reason: str | None
+    tries: int
+    partner_id: UUID | None
+    transaction_id: UUID | None
+    received_at: datetime
+
+
 _EVENT = shapes.columns(ProviderEvent)
+_NOTIFICATION = shapes.columns(Notification)
 _TRIES_SECONDS = "least(5 * 2 ^ least(tries, 7), 600)"
 """Seconds between tries of what cannot be applied yet: from 5, doubling, at most 10 minutes, however many they are."""
 
@@ -68,6 +89,35 @@ async def finish(
         partner_id,
         transaction_id,
     )
+
+
+async def find(connection: Connection, event_id: UUID) -> Notification | None:
+    row = await connection.fetchrow(f"SELECT {_NOTIFICATION} FROM provider_events WHERE id = $1", event_id)
+    return None if row is None else shapes.read(Notification, row)
+
+
+async def body(connection: Connection, event_id: UUID) -> bytes | None:
+    """As the PSP wrote it: names and addresses of customers included."""
+    found: bytes | None = await connection.fetchval("SELECT body FROM provider_events WHERE id = $1", event_id)
+    return found
+
+
+async def parked(connection: Connection, limit: int) -> list[Notification]:
+    """What waits for a person, the oldest first."""
+    rows = await connection.fetch(
+        f"SELECT {_NOTIFICATION} FROM provider_events WHERE state = 'parked' ORDER BY received_at, id LIMIT $1", limit
+    )
+    return [shapes.read(Notification, row) for row in rows]
+
+
+async def put_back(connection: Connection, event_id: UUID) -> bool:
+    """To be applied now; as an operator. False where it is not parked."""
+    put: bool | None = await connection.fetchval(
+        "UPDATE provider_events SET state = 'received', next_try_at = now() WHERE id = $1 AND state = 'parked'"
+        " RETURNING true",
+        event_id,
+    )
+    return bool(put)
 
 
 async def attempt_by_provider_id(

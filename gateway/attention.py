@@ -1,4 +1,4 @@
-"""Operators' use cases for what asks for a person: findings.
+"""Operators' use cases for what asks for a person: findings, and notifications that nobody could apply.
 
 Run under `Role.OPERATOR`. What needs a person about one payment: `gateway.transactions.reviews`.
 """
@@ -9,9 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from db import audit, findings, ids
+from db import audit, findings, ids, inbox
 from db.database import Connection, Database
 from db.findings import Finding
+from db.inbox import Notification
 from gateway.partners import NotFound, Refused
 from gateway.people import Whence, line
 
@@ -27,6 +28,8 @@ class Attention:
     database: Database
     actor: str
     whence: Whence = field(default_factory=Whence)
+
+    # ── Findings ────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def open_findings(self) -> list[Finding]:
         async with self.database.as_system() as connection:
@@ -53,3 +56,28 @@ class Attention:
             written = line(action, self.actor, named, self.whence, changes=told, partner_id=answered.partner_id)
             await audit.append(connection, written)
         return answered
+
+    # ── Notifications of PSPs ───────────────────────────────────────────────────────────────────────────────────
+
+    async def parked_notifications(self) -> list[Notification]:
+        async with self.database.as_system() as connection:
+            return await inbox.parked(connection, LIST_MAX)
+
+    async def retry_notification(self, notification_id: UUID) -> Notification:
+        """Back to the worker, which applies it as ever; once, as its time is over. Raises `NotFound`.
+
+        One that is not parked stays as it is.
+        """
+        async with self.database.as_system() as connection:
+            retried = await inbox.put_back(connection, notification_id)
+            found = await inbox.find(connection, notification_id)
+            if found is None:
+                raise NotFound(f"there is no notification {notification_id}")
+            if retried:
+                told = {"provider": found.provider}
+                named = str(found.id)
+                written = line(
+                    "notification.retried", self.actor, named, self.whence, changes=told, partner_id=found.partner_id
+                )
+                await audit.append(connection, written)
+        return found

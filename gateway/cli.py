@@ -38,6 +38,9 @@ COMMANDS: Mapping[str, Entry] = {
     "signing-keys": Entry("gateway.cli_signing_keys:commands", "List and rotate the keys that sign webhooks publicly."),
     "manual": Entry("gateway.cli_manual:manual", "List, confirm, reject offline payments."),
     "reviews": Entry("gateway.cli_reviews:commands", "List, show, resolve what recovery could not settle."),
+    "notifications": Entry(
+        "gateway.cli_notifications:commands", "List, show, retry what PSPs told and nobody could apply."
+    ),
     "findings": Entry("gateway.cli_findings:commands", "List, lift, close what is held against our books."),
     "audit": Entry("gateway.cli_audit:commands", "List who did what; verify that history is as it was."),
     "accounts": Entry("gateway.cli_accounts:accounts", "Add, change, list, switch, disable accounts at PSPs."),

@@ -250,7 +250,7 @@ async def test_without_any_one_policy_somebody_sees_less(owner: Owner, table: st
             assert await seen(owner, table, rule.left_out) != before, rule
 
 
-WRITES = frozenset({"receive", "console_writes"})
+WRITES = frozenset({"receive", "retry", "console_writes"})
 """Policies that show nothing and let something be written."""
 
 
@@ -266,6 +266,20 @@ async def test_a_notification_is_let_in_as_received_and_as_nothing_else(owner: O
         async with trying(owner, *changes, "SET LOCAL ROLE paygate_app"):
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await owner.execute(statement)
+
+
+async def test_an_operator_has_a_parked_notification_tried_again_and_does_nothing_else_to_one(owner: Owner) -> None:
+    (retry,) = [rule for rule in await schema_rules.rules(owner, "policy") if rule.name == "retry"]
+    move = "UPDATE provider_events SET state = '{}' WHERE state = '{}' RETURNING id"
+    parked = "UPDATE provider_events SET state = 'parked'"
+    async with trying(owner, parked, "SET LOCAL ROLE paygate_operator"):
+        assert await owner.fetch(move.format("received", "parked"))
+        assert not await owner.fetch(move.format("parked", "received"))
+    async with trying(owner, parked, "SET LOCAL ROLE paygate_operator"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await owner.fetch(move.format("applied", "parked"))
+    async with trying(owner, parked, retry.left_out, "SET LOCAL ROLE paygate_operator"):
+        assert await owner.fetch(move.format("applied", "parked"))
 
 
 async def test_what_the_console_writes_of_nobodys_is_let_in_by_its_policy(owner: Owner) -> None:

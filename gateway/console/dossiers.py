@@ -127,7 +127,7 @@ class Possible:
 
     @property
     def write(self) -> bool:
-        """Notes, webhooks once more."""
+        """Notes, webhooks and notifications once more."""
         return self.visit.may(SupportRole.SUPPORT)
 
     @property

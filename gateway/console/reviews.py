@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import StringConstraints
 from starlette.responses import Response
 
-from db import findings, ids, support_readings
+from db import findings, ids, inbox, support_readings
 from db.records import Transaction
 from db.reviews import ReviewVerdict
 from db.support_users import SupportRole
@@ -20,7 +20,7 @@ from gateway.transactions import reviews as use_case
 from gateway.transactions.commands import NotFound
 
 PER_PAGE = 50
-FINDINGS_MAX = 200
+FINDINGS_MAX = PARKED_MAX = 200
 
 
 class Deciding(RequestModel):
@@ -40,12 +40,14 @@ async def waiting(visit: Visit) -> Response:
         found = await support_readings.waiting(
             connection, livemode=visit.session.livemode, after=after, limit=PER_PAGE + 1
         )
+        parked = await inbox.parked(connection, PARKED_MAX)
         strange = await findings.open_ones(connection, FINDINGS_MAX) if visit.may(SupportRole.ADMIN) else []
     shown = found[:PER_PAGE]
     following = ids.encode("txn", shown[-1].transaction.id) if len(found) > PER_PAGE else None
     return visit.page(
         "reviews.html",
         found=[(one, _spelled(visit, one.transaction)) for one in shown],
+        parked=parked,
         findings=strange,
         following=following,
         at=visit.console.acting.clock(),

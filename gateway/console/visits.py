@@ -20,6 +20,7 @@ from db.support_sessions import SupportSession
 from db.support_users import SupportRole, SupportUser
 from gateway.api import body
 from gateway.api.errors import Problem
+from gateway.attention import Attention
 from gateway.console import rendering
 from gateway.console.access import Console
 from gateway.partners import Desk
@@ -153,6 +154,10 @@ class Visit(Knock):
     def desk(self) -> Desk:
         """The operators' use cases, in this person's name."""
         return replace(self.console.operator(self.actor), ip_address=self.ip_address, request_id=self.request_id)
+
+    @property
+    def attention(self) -> Attention:
+        return Attention(self.console.operating, self.actor, self.whence)
 
     @property
     def rooms(self) -> list[Room]:

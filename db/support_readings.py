@@ -103,10 +103,10 @@ async def notifications(connection: Connection, partner_id: UUID, transaction_id
 
 
 async def audit_lines(connection: Connection, partner_id: UUID, resources: Sequence[str]) -> list[AuditLog]:
-    """Who did what to this transaction and its refunds, the newest first."""
+    """Who did what to a transaction, its refunds, deliveries and notifications, the newest first."""
     rows = await connection.fetch(
-        f"SELECT {_AUDIT} FROM audit_logs WHERE resource_type IN ('transaction', 'refund') AND resource_id = ANY ($2)"
-        " AND partner_id = $1 ORDER BY id DESC LIMIT 200",
+        f"SELECT {_AUDIT} FROM audit_logs WHERE resource_type IN ('transaction', 'refund', 'webhook_delivery',"
+        " 'notification') AND resource_id = ANY ($2) AND partner_id = $1 ORDER BY id DESC LIMIT 200",
         partner_id,
         resources,
     )

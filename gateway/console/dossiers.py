@@ -75,7 +75,14 @@ async def read(visit: Visit, connection: Connection, transaction: Transaction, p
     decisions = await reviews.of_transaction(connection, partner_id, of)
     scope = Scope(partner_id, transaction.livemode)
     entries = await ledger.page(connection, scope, transaction_id=of, limit=ENTRIES_MAX)
-    resources = [ids.encode("txn", of), *(ids.encode("rfd", refund.id) for refund in given_back)]
+    sent = await support_readings.deliveries(connection, partner_id, of)
+    told = await support_readings.notifications(connection, partner_id, of)
+    resources = [
+        ids.encode("txn", of),
+        *(ids.encode("rfd", one.id) for one in given_back),
+        *(ids.encode("whd", one.id) for one in sent),
+        *(str(one.id) for one in told),
+    ]
     lines = await support_readings.audit_lines(connection, partner_id, resources)
     acted = {line.actor for line in lines} | {event.created_by for event in events}
     acted |= {decision.requested_by for decision in decisions}
@@ -90,8 +97,8 @@ async def read(visit: Visit, connection: Connection, transaction: Transaction, p
         refunds=given_back,
         disputes=await support_readings.disputes(connection, partner_id, of),
         entries=entries[::-1],
-        deliveries=await support_readings.deliveries(connection, partner_id, of),
-        notifications=await support_readings.notifications(connection, partner_id, of),
+        deliveries=sent,
+        notifications=told,
         approvals=await approvals.of_transaction(connection, partner_id, of),
         decisions=decisions,
         notes=await notes.of_transaction(connection, partner_id, of),

@@ -81,7 +81,6 @@ ROUTES: Sequence[Route] = (
     Route("POST", "/transactions/{id}/cancel", transaction_acts.cancel, FINANCE),
     Route("POST", "/transactions/{id}/ask", transaction_acts.ask_again, SUPPORT),
     Route("POST", "/transactions/{id}/confirm", transaction_acts.confirm, FINANCE),
-    Route("POST", "/transactions/{id}/resend", transaction_acts.resend, SUPPORT),
     Route("POST", "/transactions/{id}/notes", transaction_acts.write_note, SUPPORT),
     Route("POST", "/transactions/{id}/review/request", reviews.request, SUPPORT),
     Route("POST", "/transactions/{id}/review/cancel", reviews.cancel, FINANCE),

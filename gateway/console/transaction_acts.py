@@ -9,8 +9,8 @@ from uuid import UUID
 from pydantic import StringConstraints
 from starlette.responses import Response
 
-from db import audit, ids, notes, outbox, transactions
-from db.records import DeliveryState, RefundReason, Scope, Transaction
+from db import audit, ids, notes, transactions
+from db.records import RefundReason, Transaction
 from gateway.api import amounts, fields
 from gateway.api.body import RequestModel
 from gateway.api.errors import Problem, invalid
@@ -51,10 +51,6 @@ class Confirming(RequestModel):
     made: Literal["yes", "no"]
     refund: fields.Id | None = None
     confirm_note: Because
-
-
-class Resending(RequestModel):
-    delivery: fields.Id
 
 
 @of_transaction
@@ -150,31 +146,6 @@ async def confirm(visit: Visit, transaction: Transaction) -> Response:
     except offline.Busy:
         return await _back(visit, "Nothing was recorded: it is being looked into. Try again in a minute.")
     return await _back(visit, f"It is recorded: the money {'moved' if made else 'did not move'}.")
-
-
-@of_transaction
-async def resend(visit: Visit, transaction: Transaction) -> Response:
-    """A webhook of this payment once more, now."""
-    delivery_id, acting = _decoded("whd", visit.read(Resending).delivery), visit.console.acting
-    scope = Scope(transaction.partner_id, transaction.livemode)
-    async with acting.database.as_partner(transaction.partner_id) as connection:
-        known = await outbox.get(connection, scope, delivery_id)
-        if known is None or known.transaction_id != transaction.id:
-            raise NotFound
-        again = await outbox.retry(connection, scope, delivery_id)
-        if again is None:
-            return await _back(visit, "Nothing is sent: the endpoint was deleted.")
-        sent = visit.act(
-            "transaction.webhook_resent",
-            ids.encode("txn", transaction.id),
-            transaction.partner_id,
-            delivery=ids.encode("whd", delivery_id),
-        )
-        await audit.append(connection, sent)
-    acting.published(1)
-    held = again.state is DeliveryState.HELD
-    when = "is sent once more as soon as its endpoint is enabled" if held else "is sent once more"
-    return await _back(visit, f"{known.event_type} {when}.")
 
 
 @of_transaction

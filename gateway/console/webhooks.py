@@ -13,7 +13,7 @@ from db.records import Delivery, DeliveryState, Endpoint, Scope
 from db.webhook_views import EndpointView
 from gateway.api.body import RequestModel
 from gateway.console import inputs
-from gateway.console.visits import Visit
+from gateway.console.visits import Visit, inside
 from gateway.transactions.commands import NotFound
 
 PAGE = 50
@@ -94,20 +94,21 @@ async def show_delivery(visit: Visit) -> Response:
 
 
 async def retry(visit: Visit) -> Response:
+    """From its own page, or from that of its payment (`then`)."""
     async with visit.reading() as connection:
         delivery, endpoint = await _delivery(visit, connection)
-    path = f"/console/webhooks/deliveries/{ids.encode('whd', delivery.id)}"
+    named = ids.encode("whd", delivery.id)
+    path = inside(visit.form.get("then", f"/console/webhooks/deliveries/{named}"))
     if endpoint is None:
         return await visit.back(path, "Its endpoint was deleted: it cannot be sent again.")
     async with visit.console.acting.database.as_partner(delivery.partner_id) as connection:
         again = await outbox.retry(connection, _scope(endpoint), delivery.id)
         if again is None:
             raise NotFound
-        named = ids.encode("whd", delivery.id)
         await audit.append(connection, visit.act("webhook_delivery.retry", named, delivery.partner_id))
     visit.console.acting.published(1)
-    held = again.state is DeliveryState.HELD
-    return await visit.back(path, "It is held: enable its endpoint." if held else "It is sent once more, now.")
+    when = "as soon as its endpoint is enabled" if again.state is DeliveryState.HELD else "now"
+    return await visit.back(path, f"{delivery.event_type} is sent once more, {when}.")
 
 
 async def endpoint_of(visit: Visit, connection: Connection) -> EndpointView:

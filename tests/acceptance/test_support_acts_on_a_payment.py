@@ -322,7 +322,7 @@ async def test_every_act_needs_its_role(desk: SupportDesk, partner: Partner) -> 
     page = (await viewer.get(path)).text
     main = page[page.index("<main") :]
     assert f'action="{path}' not in main
-    acts = ("refund", "capture", "cancel", "ask", "confirm", "resend", "notes", "review/request", "review/approve")
+    acts = ("refund", "capture", "cancel", "ask", "confirm", "notes", "review/request", "review/approve")
     for act in (*acts, f"approvals/{ids.encode('apr', ids.new())}/approve"):
         assert (await viewer.post(f"{path}/{act}")).status_code == 403, act
 
@@ -378,15 +378,17 @@ async def test_a_webhook_is_sent_once_more(shared_house: House, desk: SupportDes
     await shared_house.receiver.event("transaction.completed", transaction_id)
     clerk = await at_work(desk, partner, "support")
     path = f"/console/transactions/{transaction_id}"
-    found = re.search(r'name="delivery" value="(whd_[0-9a-z]+)"', (await clerk.get(path)).text)
+    found = re.search(r'action="([^"]+/(whd_[0-9a-z]+)/retry)"', (await clerk.get(path)).text)
     assert found is not None
-    await clerk.post(f"{path}/resend", {"delivery": found[1]})
-    assert await told(clerk, path) == "transaction.completed is sent once more."
+    answer = await clerk.post(found[1], {"then": path})
+    assert answer.headers["location"] == path
+    assert await told(clerk, path) == "transaction.completed is sent once more, now."
     await shared_house.receiver.until(
         lambda events: sum(event["data"].get("id") == transaction_id for event in events) == 2
     )
-    other = await paid(partner, "other-hook")
-    assert (await clerk.post(f"/console/transactions/{other}/resend", {"delivery": found[1]})).status_code == 404
+    lines = await shared_house.owner.fetch("SELECT action, resource_id FROM audit_logs WHERE actor = $1", clerk.actor)
+    assert [row["action"] for row in lines if row["resource_id"] == found[2]] == ["webhook_delivery.retry"]
+    assert "webhook delivery · retry" in (await clerk.get(path)).text.partition('id="audit"')[2]
 
 
 async def test_notes_are_kept_once_and_never_hold_card_data(desk: SupportDesk, partner: Partner) -> None:

@@ -85,7 +85,9 @@ async def test_a_payments_notification_is_tried_again_from_its_page(
     assert (answer.status_code, answer.headers["location"]) == (303, here)
     assert "It is tried again now." in await page(clerk, here)
     await until(lambda: state(shared_house, "held"), lambda found: found == "applied")
-    assert "dispute recorded" in await page(clerk, here)
+    shown = await page(clerk, here)
+    assert "dispute recorded" in shown
+    assert "notification · retried" in shown.partition('id="audit"')[2]
     assert path not in await page(clerk, REVIEWS)
     await clerk.post(path)
     assert "It is applied." in await page(clerk, here)

@@ -8,6 +8,7 @@ The windows of a table follow on each other without a gap, so a row belongs to o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -78,6 +79,8 @@ class Checked:
     seal: Seal
     found: int
     fault: str | None
+    fingerprint: str | None
+    """Of the rows, where they alone are at fault: what is accepted about them holds as long as it is the same."""
     retired: bool
 
 
@@ -221,13 +224,14 @@ async def check(connection: Connection, table: str, *, after: int, seals_max: in
 
 async def _held(connection: Connection, seal: Seal, holds: bool, kept_since: datetime | None) -> Checked:  # noqa: FBT001 - private, read beside its call
     if seal.format not in COLUMNS[seal.table_name]:
-        return Checked(seal=seal, found=0, fault="seal_broken", retired=False)
+        return Checked(seal=seal, found=0, fault="seal_broken", fingerprint=None, retired=False)
     row = await connection.fetchrow(_rows(seal.table_name, seal.format, seal.since), seal.since, seal.until)
     assert row is not None
     fault = _fault(seal, row)
     retired = fault == "sealed_rows_missing" and kept_since is not None and seal.until <= kept_since + SKEW
     fault = fault if holds and not retired else None if holds else "seal_broken"
-    return Checked(seal=seal, found=row["count"], fault=fault, retired=retired)
+    fingerprint = hashlib.sha256(seal.chain + row["digest"]).hexdigest() if fault and holds else None
+    return Checked(seal=seal, found=row["count"], fault=fault, fingerprint=fingerprint, retired=retired)
 
 
 def _fault(seal: Seal, found: Any) -> str | None:

@@ -16,7 +16,10 @@ _TONIGHT = "date_trunc('day', now() - interval '2 hours') + interval '2 hours'"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """`number` and `chain`: of the last seal that was looked at. `retired` and `broken` count seals."""
+    """`number` and `chain`: of the last seal that was looked at. `retired` and `broken` count seals.
+
+    `accepted` counts those of the broken ones that people have accepted as they are.
+    """
 
     table_name: str
     started_at: datetime
@@ -25,6 +28,7 @@ class Verification:
     rows: int
     retired: int
     broken: int
+    accepted: int
     finished_at: datetime | None
 
 
@@ -43,8 +47,8 @@ class State:
 
     @property
     def broken(self) -> int:
-        """Seals that were found so by the last pass, or by this one so far."""
-        return max(one.broken if one else 0 for one in (self.last, self.running))
+        """Seals that were found so by the last pass, or by this one so far, and that nobody has accepted."""
+        return max(one.broken - one.accepted if one else 0 for one in (self.last, self.running))
 
 
 _VERIFICATION = shapes.columns(Verification)
@@ -89,12 +93,15 @@ async def running(connection: Connection, table: str) -> Verification | None:
     return await _newest(connection, table, "finished_at IS NULL")
 
 
-async def advance(connection: Connection, before: Verification, checked: Sequence[Checked], *, finished: bool) -> bool:
-    """Write down a piece; False where another worker wrote one meanwhile. As the worker."""
+async def advance(
+    connection: Connection, before: Verification, checked: Sequence[Checked], *, accepted: int, finished: bool
+) -> bool:
+    """Write down a piece, of whose faults so many are accepted; as the worker. False where another did meanwhile."""
     last = checked[-1].seal if checked else None
     written = await connection.fetchval(
         "UPDATE audit_verifications SET number = coalesce($4, number), chain = coalesce($5, chain), rows = rows + $6,"
-        " retired = retired + $7, broken = broken + $8, finished_at = CASE WHEN $9 THEN now() END"
+        " retired = retired + $7, broken = broken + $8, accepted = accepted + $9,"
+        " finished_at = CASE WHEN $10 THEN now() END"
         " WHERE table_name = $1 AND started_at = $2 AND number = $3 AND finished_at IS NULL RETURNING true",
         before.table_name,
         before.started_at,
@@ -104,6 +111,7 @@ async def advance(connection: Connection, before: Verification, checked: Sequenc
         sum(one.found for one in checked),
         sum(one.retired for one in checked),
         sum(one.fault is not None for one in checked),
+        accepted,
         finished,
     )
     return bool(written)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +27,7 @@ class Finding:
     seen_at: datetime
     lifted_at: datetime | None
     closed_at: datetime | None
+    accepted_at: datetime | None
 
     @property
     def stops_refunds(self) -> bool:
@@ -73,10 +74,42 @@ async def is_open(connection: Connection, kind: str, subject: str) -> bool:
     return found
 
 
+async def is_as_told(connection: Connection, kind: str, subject: str, data: Mapping[str, Any]) -> bool:
+    """Whether it is open, and as it was found then; as the worker."""
+    told: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM findings WHERE kind = $1 AND subject = $2 AND data = $3 AND closed_at IS NULL)",
+        kind,
+        subject,
+        dict(data),
+    )
+    return told
+
+
+async def accepted(connection: Connection, subjects: Sequence[str]) -> set[tuple[str, str, str]]:
+    """(kind, subject, fingerprint) of what people have accepted about these; as the worker or an operator."""
+    rows = await connection.fetch(
+        "SELECT kind, subject, data ->> 'fingerprint' AS fingerprint FROM findings"
+        " WHERE accepted_at IS NOT NULL AND subject = ANY ($1)",
+        subjects,
+    )
+    return {(row["kind"], row["subject"], row["fingerprint"]) for row in rows}
+
+
+async def supersede(connection: Connection, kind: str, subject: str) -> None:
+    """It is otherwise now than it was found, or accepted: that is over."""
+    await connection.execute(
+        "UPDATE findings SET closed_at = coalesce(closed_at, now()), accepted_at = NULL"
+        " WHERE subject = $2 AND (kind = $1 AND closed_at IS NULL OR accepted_at IS NOT NULL)",
+        kind,
+        subject,
+    )
+
+
 async def settle(connection: Connection, source: str, subjects: list[str], *, kept: list[str]) -> None:
     """Of these subjects, looked at once more, only those in `kept` are still at fault."""
     await connection.execute(
-        "UPDATE findings SET closed_at = now() WHERE closed_at IS NULL AND source = $1 AND subject = ANY ($2)"
+        "UPDATE findings SET closed_at = coalesce(closed_at, now()), accepted_at = NULL"
+        " WHERE (closed_at IS NULL OR accepted_at IS NOT NULL) AND source = $1 AND subject = ANY ($2)"
         " AND subject <> ALL ($3)",
         source,
         subjects,
@@ -105,16 +138,21 @@ async def counts(connection: Connection) -> list[tuple[str, int]]:
 
 async def close(connection: Connection, finding_id: UUID) -> Finding | None:
     """A person has seen to it: what is at fault all the same is found anew. None where none such is open."""
-    return await _changed(connection, finding_id, "closed_at")
+    return await _changed(connection, finding_id, "closed_at = now()")
 
 
 async def lift(connection: Connection, finding_id: UUID) -> Finding | None:
     """It stands, but stops no refund any more. None where none such is open."""
-    return await _changed(connection, finding_id, "lifted_at")
+    return await _changed(connection, finding_id, "lifted_at = now()")
 
 
-async def _changed(connection: Connection, finding_id: UUID, column: str) -> Finding | None:
+async def accept(connection: Connection, finding_id: UUID) -> Finding | None:
+    """It is known and stays: found anew only once it is otherwise. None where none such is open, or it has no print."""
+    return await _changed(connection, finding_id, "closed_at = now(), accepted_at = now()", "data ? 'fingerprint'")
+
+
+async def _changed(connection: Connection, finding_id: UUID, change: str, which: str = "true") -> Finding | None:
     row = await connection.fetchrow(
-        f"UPDATE findings SET {column} = now() WHERE id = $1 AND closed_at IS NULL RETURNING {_FINDING}", finding_id
+        f"UPDATE findings SET {change} WHERE id = $1 AND closed_at IS NULL AND {which} RETURNING {_FINDING}", finding_id
     )
     return None if row is None else shapes.read(Finding, row)

@@ -43,6 +43,10 @@ class Attention:
         """It stands, and the partner's refunds go on. Once it is closed, the next one stops them anew."""
         return await self._answer(findings.lift, "finding.lifted", finding_id, because)
 
+    async def accept_finding(self, finding_id: UUID, *, because: str) -> Finding:
+        """Of rows that are not as they were sealed: they stay so. Found anew once they are otherwise."""
+        return await self._answer(findings.accept, "finding.accepted", finding_id, because)
+
     async def _answer(self, act: FindingAct, action: str, finding_id: UUID, because: str) -> Finding:
         because = because.strip()
         if not 0 < len(because) <= REASON_MAX:
@@ -50,8 +54,10 @@ class Attention:
         async with self.database.as_system() as connection:
             answered = await act(connection, finding_id)
             if answered is None:
-                raise NotFound("there is no such open finding")
+                raise NotFound("no such finding is open, or it cannot be answered so")
             told = {"kind": answered.kind, "subject": answered.subject, "because": because}
+            if answered.accepted_at is not None:
+                told["fingerprint"] = answered.data["fingerprint"]
             named = ids.encode("fnd", finding_id)
             written = line(action, self.actor, named, self.whence, changes=told, partner_id=answered.partner_id)
             await audit.append(connection, written)

@@ -41,7 +41,7 @@ COMMANDS: Mapping[str, Entry] = {
     "notifications": Entry(
         "gateway.cli_notifications:commands", "List, show, retry what PSPs told and nobody could apply."
     ),
-    "findings": Entry("gateway.cli_findings:commands", "List, lift, close what is held against our books."),
+    "findings": Entry("gateway.cli_findings:commands", "List, lift, close, accept what is held against our books."),
     "audit": Entry("gateway.cli_audit:commands", "List who did what; verify that history is as it was."),
     "accounts": Entry("gateway.cli_accounts:accounts", "Add, change, list, switch, disable accounts at PSPs."),
     "rules": Entry("gateway.cli_rules:commands", "Write, show, activate, roll back a partner's routing rules."),

@@ -107,4 +107,6 @@ def _report(one: Report) -> dict[str, object]:
 
 
 def _faults(one: Report) -> list[dict[str, object]]:
-    return [{"kind": fault.kind, "seal": fault.subject, **fault.data} for fault in one.faults]
+    return [
+        {"kind": fault.kind, "seal": fault.subject, **fault.data, "accepted": fault.accepted} for fault in one.faults
+    ]

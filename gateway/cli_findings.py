@@ -18,7 +18,7 @@ because_option: Callable[[Any], Any] = click.option("--because", required=True, 
 
 @click.group(name="findings")
 def commands() -> None:
-    """List, lift, close findings. An open one of the watchdog stops its partner's refunds."""
+    """List, lift, close, accept findings. An open one of the watchdog stops its partner's refunds."""
 
 
 @commands.command(name="list")
@@ -55,6 +55,18 @@ async def close(*, finding: UUID, because: str, as_json: bool) -> None:
     show(_row(closed), as_json=as_json)
 
 
+@commands.command(name="accept")
+@click.argument("finding", type=FINDING)
+@because_option
+@json_option
+@waiting
+async def accept(*, finding: UUID, because: str, as_json: bool) -> None:
+    """Of rows that are not as they were sealed: say that they stay so. They are found anew once they are otherwise."""
+    async with attention() as at:
+        accepted = await at.accept_finding(finding, because=because)
+    show(_row(accepted), as_json=as_json)
+
+
 def _row(finding: Finding) -> dict[str, object]:
     return {
         "id": ids.encode("fnd", finding.id),
@@ -70,4 +82,5 @@ def _row(finding: Finding) -> dict[str, object]:
         "seen_at": finding.seen_at,
         "lifted_at": finding.lifted_at,
         "closed_at": finding.closed_at,
+        "accepted_at": finding.accepted_at,
     }

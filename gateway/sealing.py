@@ -1,20 +1,20 @@
 """The worker's rounds of sealing and verifying history, and verifying it at once for a person.
 
-What does not verify is a finding and an error in the log; the log also holds the head of each chain, hour by hour: kept
-elsewhere, it tells when the chain's end, or all of it, was made anew.
+What does not verify is a finding and an error in the log, unless a person has accepted it just as it is. The log also
+holds the head of each chain, hour by hour: kept elsewhere, it tells when the chain's end, or all of it, was made anew.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
 from db import audit_seals, audit_verifications, findings
 from db.audit_seals import TABLES, Checked, Seal
-from db.database import CommitUncertain, Database, Unavailable
+from db.database import CommitUncertain, Connection, Database, Unavailable
 from gateway import telemetry
 from gateway.runtime import Runtime
 
@@ -54,10 +54,15 @@ class Fault:
     number: int
     kind: str
     data: Mapping[str, object]
+    accepted: bool = False
 
     @property
     def subject(self) -> str:
         return f"{self.table_name}/{self.number}"
+
+    def among(self, accepted: Collection[tuple[str, str, str]]) -> Self:
+        """With whether it is accepted as it is."""
+        return replace(self, accepted=(self.kind, self.subject, self.data.get("fingerprint")) in accepted)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,9 +137,11 @@ async def verify_due(runtime: Runtime) -> int:
                 connection, table, after=running.number, seals_max=PIECE_SEALS, rows_max=PIECE_ROWS
             )
             gone = await audit_verifications.displaced(connection, table)
-        faults += await _tell(runtime, checked, [] if gone is None else [_displaced(table, gone)])
+        found = await _tell(runtime, checked, [] if gone is None else [_displaced(table, gone)])
+        accepted = sum(one.accepted for one in found)
         async with runtime.database.as_system() as connection:
-            await audit_verifications.advance(connection, running, checked, finished=not checked)
+            await audit_verifications.advance(connection, running, checked, accepted=accepted, finished=not checked)
+        faults += len(found) - accepted
     return faults
 
 
@@ -150,6 +157,8 @@ async def verify(database: Database, table: str, *, heads: Iterable[Head] = ()) 
     for head in heads:
         if head.table_name == table and not await _stands(database, head):
             report.faults.append(_displaced(table, head.number))
+    async with database.as_system() as connection:
+        report.faults = await _known(connection, report.faults)
     return report
 
 
@@ -170,7 +179,8 @@ def _faults(checked: Iterable[Checked]) -> list[Fault]:
             table_name=one.seal.table_name,
             number=one.seal.number,
             kind=one.fault,
-            data={"since": one.seal.since, "until": one.seal.until, "sealed": one.seal.count, "found": one.found},
+            data={"since": one.seal.since, "until": one.seal.until, "sealed": one.seal.count, "found": one.found}
+            | ({"fingerprint": one.fingerprint} if one.fingerprint else {}),
         )
         for one in checked
         if one.fault is not None
@@ -181,24 +191,37 @@ def _displaced(table: str, number: int) -> Fault:
     return Fault(table_name=table, number=number, kind=DISPLACED, data={})
 
 
-async def _tell(runtime: Runtime, checked: Sequence[Checked], displaced: Sequence[Fault]) -> int:
-    """What verifies again is no finding any more."""
-    faults = _faults(checked)
+async def _known(connection: Connection, faults: Sequence[Fault]) -> list[Fault]:
+    accepted = await findings.accepted(connection, [one.subject for one in faults])
+    return [one.among(accepted) for one in faults]
+
+
+async def _tell(runtime: Runtime, checked: Sequence[Checked], displaced: Sequence[Fault]) -> list[Fault]:
+    """All faults, after what is new of them was reported. What verifies again is no finding any more."""
+    faults = [*_faults(checked), *displaced]
     subjects = [f"{one.seal.table_name}/{one.seal.number}" for one in checked]
     async with runtime.database.as_system() as connection:
-        await findings.settle(connection, SOURCE, subjects, kept=[one.subject for one in (*faults, *displaced)])
-    for fault in (*faults, *displaced):
-        await _found(runtime, fault)
-    return len(faults) + len(displaced)
+        await findings.settle(connection, SOURCE, subjects, kept=[one.subject for one in faults])
+        faults = await _known(connection, faults)
+    for fault in faults:
+        if fault.accepted:
+            _log("history broken, as accepted", fault, logging.WARNING)
+        else:
+            await _found(runtime, fault)
+    return faults
 
 
 async def _found(runtime: Runtime, fault: Fault) -> None:
     """The alarm comes before what keeps it from being raised again: it may come twice, but not never."""
     async with runtime.database.as_system() as connection:
-        known = await findings.is_open(connection, fault.kind, fault.subject)
+        known = await findings.is_as_told(connection, fault.kind, fault.subject, fault.data)
     if not known:
-        telemetry.log(
-            "history broken", level=logging.CRITICAL, reason=fault.kind, table=fault.table_name, sequence=fault.number
-        )
+        _log("history broken", fault, logging.CRITICAL)
     async with runtime.database.as_system() as connection:
+        if not known:
+            await findings.supersede(connection, fault.kind, fault.subject)
         await findings.report(connection, source=SOURCE, kind=fault.kind, subject=fault.subject, data=fault.data)
+
+
+def _log(event: str, fault: Fault, level: int) -> None:
+    telemetry.log(event, level=level, reason=fault.kind, table=fault.table_name, sequence=fault.number)

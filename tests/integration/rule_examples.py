@@ -123,6 +123,7 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
         "audit_verifications_rows_check": update("rows = -1"),
         "audit_verifications_retired_check": update("retired = -1"),
         "audit_verifications_broken_check": update("broken = -1"),
+        "audit_verifications_accepted_check": update("accepted = -1"),
         "one_verification": same(started_at="2020-01-01"),
     },
     "charge_counting": {
@@ -194,6 +195,7 @@ EXAMPLES: Mapping[str, Mapping[str, Example]] = {
     "findings": {
         "findings_pkey": same(subject="x"),
         "findings_open": new(),
+        "findings_accepted_check": update("accepted_at = now()"),
         "findings_source_check": new(subject="x", source="rumour"),
         "findings_account_id_fkey": new(subject="x", account_id=NOWHERE),
         "findings_partner_id_fkey": new(subject="x", partner_id=NOWHERE),

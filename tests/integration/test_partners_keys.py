@@ -341,7 +341,7 @@ async def test_findings_are_listed_lifted_and_closed_from_the_command_line(
     assert (await told(settings, "findings", "close", found["id"], "--because", "row mended"))["closed_at"]
     assert await told(settings, "findings", "list") == []
     again = await asyncio.to_thread(paygate, settings, "findings", "lift", found["id"], "--because", "again")
-    assert (again.returncode, again.stderr) == (1, "Error: there is no such open finding\n")
+    assert (again.returncode, again.stderr) == (1, "Error: no such finding is open, or it cannot be answered so\n")
     silent = await asyncio.to_thread(paygate, settings, "findings", "close", found["id"], "--because", " ")
     assert silent.stderr.startswith("Error: say why")
     acts = await connection.fetch(

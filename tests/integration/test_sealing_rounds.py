@@ -135,6 +135,98 @@ async def test_what_does_not_verify_is_told_once_and_forgotten_when_it_is_mended
     assert await open_findings(house) == []
 
 
+async def next_night(house: House) -> int:
+    """The faults that its pass finds and nobody has accepted."""
+    await night_falls(house)
+    return await sealing.verify_due(house.background) + await passed(house)
+
+
+async def changed(house: House, actor: str) -> None:
+    async with untriggered(house):
+        await house.owner.execute("UPDATE audit_logs SET actor = $1 WHERE action = 'transaction.charge'", actor)
+
+
+async def accepted(house: House) -> None:
+    """What is found, by a person."""
+    settings = house.runtime.settings
+    (found,) = [one for one in await told(settings, "findings", "list") if one["source"] == "sealer"]
+    answered = await told(settings, "findings", "accept", found["id"], "--because", "a worker stood still, ticket 12")
+    assert answered["accepted_at"] == answered["closed_at"] is not None
+    (line,) = await told(settings, "audit", "list", "--action", "finding.accepted", "--resource", found["id"])
+    assert line["changes"]["fingerprint"] == found["data"]["fingerprint"]
+
+
+async def test_what_a_person_has_accepted_is_not_found_again_and_still_told(house: House, lines: io.StringIO) -> None:
+    await aged(house)
+    await Sealer().seal_due(house.background)
+    late = "SELECT id, partner_id, 'late', action, resource_type, resource_id, created_at FROM audit_logs LIMIT 1"
+    names = "id, partner_id, actor, action, resource_type, resource_id, created_at"
+    await house.owner.execute(f"INSERT INTO audit_logs ({names}) {late.replace('id', 'uuid_v7()', 1)}")
+    assert await passed(house) == 1
+    await accepted(house)
+    for _ in range(2):
+        assert await next_night(house) == 0
+    assert await open_findings(house) == []
+    assert len(logged(lines, "history broken")) == 1
+    assert [one["level"] for one in logged(lines, "history broken, as accepted")] == ["warning"] * 2
+    found = await state(house)
+    assert found.last is not None
+    assert (found.broken, found.last.broken, found.last.accepted) == (0, 1, 1)
+    done = paygate(house.runtime.settings, "audit", "verify")
+    assert done.returncode == 1
+    assert "BROKEN  kind=sealed_rows_added" in done.stdout
+    assert "accepted=True" in done.stdout
+
+
+async def test_what_was_accepted_is_found_again_once_it_is_otherwise(house: House, lines: io.StringIO) -> None:
+    await aged(house)
+    await Sealer().seal_due(house.background)
+    actor = await house.owner.fetchval("SELECT actor FROM audit_logs WHERE action = 'transaction.charge'")
+    await changed(house, "first")
+    assert await passed(house) == 1
+    await accepted(house)
+    await changed(house, "second")
+    assert await next_night(house) == 1
+    await changed(house, "first")
+    assert await next_night(house) == 1, "what was accepted is over once something else was found"
+    await accepted(house)
+    await changed(house, actor)
+    assert await next_night(house) == 0
+    await changed(house, "first")
+    assert await next_night(house) == 1, "it was whole in between"
+    assert len(logged(lines, "history broken")) == 4
+    assert len(await open_findings(house)) == 1
+
+
+async def test_an_open_finding_that_changes_is_told_anew(house: House, lines: io.StringIO) -> None:
+    await aged(house)
+    await Sealer().seal_due(house.background)
+    await changed(house, "first")
+    assert await passed(house) == 1
+    settings = house.runtime.settings
+    (before,) = await told(settings, "findings", "list")
+    await changed(house, "second")
+    assert await next_night(house) == 1
+    (after,) = await told(settings, "findings", "list")
+    assert after["id"] != before["id"]
+    assert len(logged(lines, "history broken")) == 2
+    done = paygate(settings, "findings", "accept", before["id"], "--because", "seen")  # which is not what is there now
+    assert (done.returncode, done.stderr) == (1, "Error: no such finding is open, or it cannot be answered so\n")
+
+
+async def test_a_chain_that_was_cut_cannot_be_accepted(house: House) -> None:
+    await aged(house)
+    sealer = Sealer()
+    await sealer.seal_due(house.background)
+    async with untriggered(house):
+        await house.owner.execute("DELETE FROM audit_seals WHERE table_name = 'audit_logs'")
+    await sealer.seal_due(house.background)
+    settings = house.runtime.settings
+    (found,) = await told(settings, "findings", "list")
+    assert found["kind"] == "seals_displaced"
+    assert paygate(settings, "findings", "accept", found["id"], "--because", "seen").returncode == 1
+
+
 async def test_a_pass_is_begun_once_a_night_and_goes_on_where_it_was(house: House) -> None:
     await aged(house)
     await Sealer().seal_due(house.background)
@@ -153,9 +245,10 @@ async def test_a_pass_is_begun_once_a_night_and_goes_on_where_it_was(house: Hous
             rows=0,
             retired=0,
             broken=0,
+            accepted=0,
             finished_at=None,
         )
-        assert not await audit_verifications.advance(connection, stale, checked, finished=False)
+        assert not await audit_verifications.advance(connection, stale, checked, accepted=0, finished=False)
     await passed(house)
     assert await sealing.verify_due(house.background) == 0
     assert await house.owner.fetchval("SELECT count(*) FROM audit_verifications") == len(TABLES)

@@ -1,4 +1,4 @@
-"""What people answer: a parked notification is tried again.
+"""What people answer: a parked notification is tried again, what history holds otherwise than sealed is accepted.
 
 Revision ID: 0011
 """

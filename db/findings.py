@@ -35,6 +35,11 @@ class Finding:
         stands = self.closed_at is None and self.lifted_at is None
         return stands and self.partner_id is not None and self.source == "watchdog"
 
+    @property
+    def acceptable(self) -> bool:
+        """As it is, until it is otherwise: it says what it is by a fingerprint."""
+        return "fingerprint" in self.data
+
 
 _FINDING = shapes.columns(Finding)
 
@@ -115,6 +120,12 @@ async def settle(connection: Connection, source: str, subjects: list[str], *, ke
         subjects,
         kept,
     )
+
+
+async def find(connection: Connection, finding_id: UUID) -> Finding | None:
+    """Open or not; None where the connection may not see it."""
+    row = await connection.fetchrow(f"SELECT {_FINDING} FROM findings WHERE id = $1", finding_id)
+    return None if row is None else shapes.read(Finding, row)
 
 
 async def open_ones(connection: Connection, limit: int, *, before: UUID | None = None) -> list[Finding]:

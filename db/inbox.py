@@ -73,17 +73,19 @@ async def take_due(connection: Connection, limit: int, *, busy: Sequence[UUID] =
 
 async def finish(
     connection: Connection,
-    event_id: UUID,
+    event: ProviderEvent,
     state: ProviderEventState,
     *,
     reason: str,
     partner_id: UUID | None = None,
     transaction_id: UUID | None = None,
 ) -> None:
+    """What became of this try. Nothing changes where it was taken once more since: that try tells."""
     await connection.execute(
-        "UPDATE provider_events SET state = $2, reason = $3, partner_id = $4, transaction_id = $5, next_try_at = NULL"
-        " WHERE id = $1",
-        event_id,
+        "UPDATE provider_events SET state = $3, reason = $4, partner_id = $5, transaction_id = $6, next_try_at = NULL"
+        " WHERE id = $1 AND tries = $2",
+        event.id,
+        event.tries,
         state.value,
         reason[:255],
         partner_id,

@@ -127,7 +127,7 @@ async def _apply_in_order(runtime: Runtime, events: Sequence[ProviderEvent]) -> 
             async with runtime.database.as_system() as connection:
                 await inbox.finish(
                     connection,
-                    event.id,
+                    event,
                     verdict.state,
                     reason=verdict.reason,
                     partner_id=verdict.partner_id,

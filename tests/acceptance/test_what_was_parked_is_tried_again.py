@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from db import embedded, ids
+from db import embedded, ids, inbox
+from db.records import ProviderEventState
 from gateway.transactions import provider_events
 from tests.acceptance.test_notifications_converge import an_event, balance, signed
 from tests.conftest import cloned
@@ -108,3 +109,21 @@ async def test_one_that_nobody_sent_is_refused(quiet: House) -> None:
     for command in ("show", "retry"):
         done = paygate(quiet.runtime.settings, "notifications", command, unheard)
         assert (done.returncode, done.stderr) == (1, f"Error: there is no notification {unheard}\n")
+
+
+async def test_who_held_it_before_does_not_end_the_new_try(quiet: House, partner: Partner) -> None:
+    """A worker that was suspended over its try wakes when others have parked it, and a person had it tried again."""
+    charged = (await partner.charge(capture="manual")).json()
+    named = await parked(quiet, charged, "suspended")
+    await quiet.owner.execute("UPDATE provider_events SET state = 'received', next_try_at = now() WHERE id = $1", named)
+    async with quiet.background.database.as_system() as connection:
+        (slow,) = await inbox.take_due(connection, 1)
+    await quiet.owner.execute("UPDATE provider_events SET next_try_at = now() WHERE id = $1", named)
+    await provider_events.apply_due(replace(quiet.background, clock=lambda: quiet.background.clock() + LATER))
+    await told(quiet.runtime.settings, "notifications", "retry", named)
+    async with quiet.background.database.as_system() as connection:
+        await inbox.finish(connection, slow, ProviderEventState.PARKED, reason="nothing was captured yet")
+    assert await state(quiet, "suspended") == "received"
+    await partner.post(f"/v1/transactions/{charged['id']}/captures")
+    await provider_events.apply_due(quiet.background)
+    assert await state(quiet, "suspended") == "applied"

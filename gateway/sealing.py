@@ -25,6 +25,8 @@ SEALED_MAX = 1_000
 """Seals of one table in one round: what a worker that was away for long catches up."""
 PIECE_SEALS, PIECE_ROWS = 2_000, 500_000
 """What a round verifies of one table: some three seconds of the database."""
+NUMBER_MAX = 2**31 - 1
+"""Of a seal: what its column holds."""
 FAULTS_MAX = 1_000
 """Told to a person; the first of them says when it began."""
 
@@ -41,8 +43,8 @@ class Head:
     def parse(cls, text: str) -> Self:
         """`audit_logs:12:…`, as the log has it. Raises `ValueError`."""
         table_name, number, chain = text.split(":")
-        if table_name not in TABLES:
-            raise ValueError(table_name)
+        if table_name not in TABLES or not 0 < int(number) <= NUMBER_MAX:
+            raise ValueError(text)
         return cls(table_name, int(number), bytes.fromhex(chain))
 
 

@@ -318,7 +318,9 @@ async def test_the_command_verifies_and_ends_with_status_1_where_something_is_wr
     assert (await told(settings, "audit", "verify", "--head", head))[0]["ok"]
     forged = head[:-1] + ("0" if head[-1] != "0" else "1")
     assert paygate(settings, "audit", "verify", "--head", forged).returncode == 1
-    assert paygate(settings, "audit", "verify", "--head", "nonsense").returncode == 2
+    beyond = f"audit_logs:{2**31}:{head.rpartition(':')[2]}"
+    for nonsense in ("nonsense", beyond):
+        assert paygate(settings, "audit", "verify", "--head", nonsense).returncode == 2
     async with untriggered(house):
         await house.owner.execute("DELETE FROM audit_logs")
     done = paygate(settings, "audit", "verify")

@@ -8,6 +8,8 @@ _TRUTH = "tests/acceptance/test_recovery_finds_the_truth.py"
 _NO_DATABASE = "tests/faults/test_the_database_goes_away.py"
 _UNCONFIRMED = "tests/acceptance/test_nothing_unconfirmed_is_called_failed.py"
 _RULED_OUT = "tests/unit/test_ruling_out.py"
+_PARKED = "tests/acceptance/test_what_was_parked_is_tried_again.py"
+_SEALING = "tests/integration/test_sealing_rounds.py"
 
 BUGS = (
     # ── Asking ──
@@ -162,7 +164,31 @@ BUGS = (
         becomes="            verdict = replace(verdict, state=ProviderEventState.PARKED)",
         tests=(f"{_TRUTH}::test_what_is_parked_about_a_payment_is_shown_to_people",),
     ),
+    Bug(
+        name="who held a notification before ends the try of who holds it now",
+        breaks="E3: what a person had put back is parked by a worker that was suspended, and never tried",
+        file="db/inbox.py",
+        text='" WHERE id = $1 AND tries = $2",',
+        becomes='" WHERE id = $1 AND tries >= $2",',
+        tests=(f"{_PARKED}::test_who_held_it_before_does_not_end_the_new_try",),
+    ),
     # ── Watched ──
+    Bug(
+        name="what was accepted of a seal's rows stays so whatever they are",
+        breaks="M3: rows of the ledger are edited under a finding that people have accepted, and nobody hears of it",
+        file="db/audit_seals.py",
+        text='hashlib.sha256(seal.chain + row["digest"])',
+        becomes="hashlib.sha256(seal.chain)",
+        tests=(f"{_SEALING}::test_what_was_accepted_is_found_again_once_it_is_otherwise",),
+    ),
+    Bug(
+        name="what was accepted holds again after something else was found",
+        breaks="M3: who edits rows back to what was accepted once is not noticed",
+        file="gateway/sealing.py",
+        text="            await findings.supersede(connection, fault.kind, fault.subject)",
+        becomes="            pass",
+        tests=(f"{_SEALING}::test_what_was_accepted_is_found_again_once_it_is_otherwise",),
+    ),
     Bug(
         name="a finding stops nobody's refunds",
         breaks="M4: money is given back out of books that are known to be wrong",

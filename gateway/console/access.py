@@ -26,7 +26,7 @@ class Console:
     acting: Runtime
     """As `Role.WORKER`: what changes payments goes through the use cases under this."""
     operating: Database
-    """As `Role.OPERATOR`: partners, keys, accounts."""
+    """As `Role.OPERATOR`: partners, keys, accounts, findings, and notifications that are put back."""
     failures: LocalLimiter = field(default_factory=LocalLimiter)
     """Of signing in, by client address."""
     exports: Register = field(default_factory=Register)

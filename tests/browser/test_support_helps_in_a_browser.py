@@ -19,6 +19,7 @@ from tests import support_desk
 from tests.acceptance.steps import until
 from tests.browser import chromium
 from tests.browser.chromium import Browser
+from tests.console.test_findings import found
 from tests.house import House, Json, Partner
 from tests.support_desk import SupportDesk
 
@@ -148,3 +149,15 @@ async def test_what_a_partner_sends_is_shown_and_never_run(
         assert await browser.run_script("return document.querySelectorAll('main img, main script').length") == 0
     await browser.open(f"{desk.house.base_url}/console/transactions/{payment['id']}")
     assert "<script>" in await browser.text()
+
+
+async def test_an_admin_answers_a_finding_in_one_of_several_ways(
+    browser: Browser, desk: SupportDesk, partner: Partner
+) -> None:
+    _, path = await found(desk.house, partner.id, captured="20.00")
+    await come_in(browser, desk, SupportRole.ADMIN, partner)
+    for button, told in (("Let refunds go on", "go on although it stands"), ("Close", "It is closed.")):
+        await browser.open(f"{desk.house.base_url}{path}")
+        await browser.type_into("Because", "one row, ticket 4711")
+        await browser.press(button)
+        await seen(browser, told)

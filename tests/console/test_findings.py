@@ -100,4 +100,4 @@ async def test_another_partners_finding_is_not_there(shared_house: House, admin:
     for act in ("close", "lift", "accept"):
         assert (await admin.post(f"{path}/{act}", {"because": "it is not mine"})).status_code == 404
     await admin.look_across()
-    assert "captured more" in await page(admin, path)
+    assert "Captured more" in await page(admin, path)

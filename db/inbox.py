@@ -104,10 +104,13 @@ async def body(connection: Connection, event_id: UUID) -> bytes | None:
     return found
 
 
-async def parked(connection: Connection, limit: int) -> list[Notification]:
+async def parked(connection: Connection, limit: int, *, after: UUID | None = None) -> list[Notification]:
     """What waits for a person, the oldest first."""
     rows = await connection.fetch(
-        f"SELECT {_NOTIFICATION} FROM provider_events WHERE state = 'parked' ORDER BY received_at, id LIMIT $1", limit
+        f"SELECT {_NOTIFICATION} FROM provider_events WHERE state = 'parked' AND ($2::uuid IS NULL OR id > $2)"
+        " ORDER BY id LIMIT $1",
+        limit,
+        after,
     )
     return [shapes.read(Notification, row) for row in rows]
 

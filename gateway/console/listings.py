@@ -13,6 +13,7 @@ LISTINGS: Mapping[str, Listing] = {
     "reviews": payment_listings.REVIEWS,
     "approvals": payment_listings.APPROVALS,
     "findings": payment_listings.FINDINGS,
+    "notifications": payment_listings.NOTIFICATIONS,
     "endpoints": webhook_listings.ENDPOINTS,
     "deliveries": webhook_listings.DELIVERIES,
     "partners": operator_listings.PARTNERS,

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Annotated, Literal
 from uuid import UUID
 
-from db import approvals, findings, ids, partners, refunds, search, support_readings
+from db import approvals, findings, ids, inbox, partners, refunds, search, support_readings
 from db.approvals import Approval
 from db.findings import Finding
+from db.inbox import Notification
 from db.records import Refund, RefundStatus, Scope, Transaction
 from db.support_readings import Waiting
 from db.support_users import SupportRole
@@ -241,4 +242,30 @@ FINDINGS = Listing(
     filters=NoFilters,
     fields={},
     open=_findings,
+)
+
+
+async def _notifications(visit: Visit, _filters: NoFilters) -> Source:
+    async def read(after: UUID | None) -> Sequence[Notification]:
+        async with visit.reading() as connection:
+            return await inbox.parked(connection, BATCH, after=after)
+
+    return Source(batches=in_batches(read, _notification), partner_id=visit.session.partner_id)
+
+
+def _notification(one: Notification) -> Row:
+    return (
+        *(str(one.id), one.received_at, one.provider, one.dedupe_key, one.reason, one.tries),
+        *(ids.encode("pac", one.account_id), one.partner_id and ids.encode("prt", one.partner_id)),
+        one.transaction_id and ids.encode("txn", one.transaction_id),
+    )
+
+
+NOTIFICATIONS = Listing(
+    told="Notifications of providers that could not be applied, in both modes: about payments of whoever you look at.",
+    role=SupportRole.SUPPORT,
+    columns=("id", "received_at", "provider", "provider_event", "reason", "tries", "account", "partner", "payment"),
+    filters=NoFilters,
+    fields={},
+    open=_notifications,
 )

@@ -25,6 +25,7 @@ SHOWN_ON = {
     "reviews": "reviews",
     "approvals": "approvals",
     "findings": "reviews",
+    "notifications": "reviews",
     "endpoints": "webhooks",
     "partners": "partners",
     "accounts": "accounts",
@@ -98,6 +99,13 @@ async def _payment_that_waits_for_people(house: House, support: SupportDesk, par
             note=None,
             requested_by=person_id,
         )
+    await house.owner.execute(
+        "INSERT INTO provider_events (id, account_id, provider, dedupe_key, headers, body, state, partner_id,"
+        " transaction_id, next_try_at) SELECT uuid_v7(), account_id, provider, $2, '{}', '', 'parked', partner_id,"
+        " transaction_id, NULL FROM attempts WHERE transaction_id = $1 AND operation = 'charge'",
+        transaction_id,
+        f"evt_{made['id']}",
+    )
     async with house.background.database.as_system() as connection:
         assert await findings.report(
             connection, source="reconciler", kind="test", subject=made["id"], partner_id=partner.id, data={}

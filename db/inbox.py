@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from db import ids, shapes
+from db import ids, queues, shapes
 from db.database import Connection
 from db.provider_accounts import ProviderAccount
 from db.records import ProviderEvent, ProviderEventState
@@ -105,10 +105,11 @@ async def body(connection: Connection, event_id: UUID) -> bytes | None:
 
 
 async def parked(connection: Connection, limit: int, *, after: UUID | None = None) -> list[Notification]:
-    """What waits for a person, the oldest first."""
+    """What waits for a person, the oldest first; in a transaction."""
+    await queues.read_indexes(connection)
     rows = await connection.fetch(
-        f"SELECT {_NOTIFICATION} FROM provider_events WHERE state = 'parked' AND ($2::uuid IS NULL OR id > $2)"
-        " ORDER BY id LIMIT $1",
+        f"SELECT {_NOTIFICATION} FROM (SELECT * FROM provider_events WHERE state = 'parked' OFFSET 0) AS waiting"
+        " WHERE $2::uuid IS NULL OR id > $2 ORDER BY id LIMIT $1",
         limit,
         after,
     )

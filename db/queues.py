@@ -37,10 +37,14 @@ _QUEUES = " UNION ALL ".join(
 
 
 async def all_queues(connection: Connection) -> list[Queue]:
-    """In both modes: who is to work on them is the same.
+    """In both modes: who is to work on them is the same."""
+    await read_indexes(connection)
+    return [shapes.read(Queue, row) for row in await connection.fetch(_QUEUES)]
 
-    Each has an index of what waits alone. Beside a policy the planner does not know how few they are, and would read
-    through millions that do not wait.
+
+async def read_indexes(connection: Connection) -> None:
+    """For the rest of the transaction. Whatever waits has an index of its own, which holds nothing else.
+
+    Beside a policy the planner does not know how few wait, and would read through millions that do not.
     """
     await connection.execute("SET LOCAL enable_seqscan = off")
-    return [shapes.read(Queue, row) for row in await connection.fetch(_QUEUES)]

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db import embedded, ids, queues, search, search_statements
+from db import embedded, ids, inbox, queues, search, search_statements
 from db.records import Scope, Transaction
 from db.search import Filters, Reach
 from db.search_filters import ACCENTED, searched_name
@@ -129,6 +129,8 @@ async def test_what_waits_is_counted_without_what_does_not(desk: Desk) -> None:
         explaining: Any = Explaining(connection)
         async with connection.transaction():
             await queues.all_queues(explaining)
+        async with connection.transaction():
+            await inbox.parked(explaining, 100)
         assert not [table for table in explaining.scanned if table.startswith(BIG)]
 
 

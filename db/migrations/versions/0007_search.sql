@@ -61,11 +61,11 @@ BEGIN
     RETURN array_to_tsvector(array_remove(words, NULL));
 END $$;
 
--- New words wait in a list that every search reads, so it is kept short: the worker merges it every second, and where none
--- runs the charge that fills it, one of some three hundred.
+-- New words wait in a list that every search reads: the worker merges it every second, and where none runs the charge that
+-- fills it, one of some thousand.
 CREATE INDEX transactions_words ON transactions USING gin (search_words(partner_id, livemode, id, status, amount,
     currency, capture, payment_method, card_last4, provider, provider_transaction_id, needs_review, customer_id,
-    customer_email, customer_name, metadata)) WITH (gin_pending_list_limit = 256);
+    customer_email, customer_name, metadata)) WITH (gin_pending_list_limit = 1024);
 -- SECURITY DEFINER: an index is its owner's to keep.
 CREATE FUNCTION merge_search_words() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS $$ SELECT gin_clean_pending_list('public.transactions_words') $$;

@@ -28,6 +28,8 @@ Owner: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 Progress = Callable[[str], None]
 
 PROGRESS_EVERY = 500
+SLOWEST = 5
+"""Recoveries that are told one by one."""
 BALANCE_SECONDS = 2.0
 RESEND_EVERY = 15
 DRAIN_STEP_SECONDS = 1.0
@@ -72,12 +74,14 @@ class Campaign:
             async with opened.postgres.owner() as owner:
                 wrong = verdict.violations(found) + await invariants.violations(owner, dict(found.oracle))
                 recovered = await facts.recoveries(owner, stage.LEASE_SECONDS)
+        for one in recovered[-SLOWEST:]:
+            progress(f"recovered in {one.seconds:.0f} s: {one.told}")
         return self._report(
             opened,
             orders,
             saboteur,
             recoveries=len(recovered),
-            recovery_seconds=_spread(recovered),
+            recovery_seconds=_spread([one.seconds for one in recovered]),
             needs_review=sum(row.needs_review for row in found.rows),
             seconds={
                 "set up": round(ready - began, 1),

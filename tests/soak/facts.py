@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -34,7 +35,12 @@ _RECOVERIES = """
                a.created_at + make_interval(secs => $1),
                (SELECT min(e.created_at) FROM transaction_events e
                 WHERE e.partner_id = a.partner_id AND e.transaction_id = a.transaction_id AND e.attempt_id = a.id
-                  AND e.event_type::text LIKE '%\\_processing')))::float8 AS seconds
+                  AND e.event_type::text LIKE '%\\_processing')))::float8 AS seconds,
+           format('%s at %s %s after %s checks: %s', a.operation, a.provider, a.state, a.checks,
+               (SELECT string_agg(format('%s by %s at %s s', e.event_type, split_part(e.created_by, ':', 1),
+                           round(extract(epoch FROM e.created_at - a.created_at))), ', ' ORDER BY e.sequence)
+                FROM transaction_events e WHERE e.partner_id = a.partner_id AND e.transaction_id = a.transaction_id))
+               AS told
     FROM attempts a WHERE a.epoch > 1 AND a.finished_at IS NOT NULL ORDER BY seconds"""
 UNFINISHED = """
     SELECT (SELECT count(*) FROM attempts a JOIN transactions t ON t.partner_id = a.partner_id
@@ -65,9 +71,17 @@ async def gather(stage: Stage, shop: Shop, orders: Sequence[Order]) -> Facts:
         )
 
 
-async def recoveries(owner: asyncpg.Connection[asyncpg.Record], lease_seconds: float) -> list[float]:
-    """How long each took, in seconds, the slowest last."""
-    return [max(row["seconds"], 0.0) for row in await owner.fetch(_RECOVERIES, lease_seconds)]
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    seconds: float
+    told: str
+    """What happened, for whoever wonders why it took so long."""
+
+
+async def recoveries(owner: asyncpg.Connection[asyncpg.Record], lease_seconds: float) -> list[Recovery]:
+    """The slowest last."""
+    rows = await owner.fetch(_RECOVERIES, lease_seconds)
+    return [Recovery(max(row["seconds"], 0.0), row["told"]) for row in rows]
 
 
 async def _listed(shop: Shop, partner: int) -> AsyncIterator[Json]:

@@ -44,12 +44,13 @@ async def create_partner(
 
 
 @partners.command("list")
+@click.option("--named", metavar="TEXT", help="A part of the name or of the e-mail address, or the id.")
 @json_option
 @waiting
-async def list_partners(*, as_json: bool) -> None:
-    """List partners, newest first."""
+async def list_partners(*, named: str | None, as_json: bool) -> None:
+    """List partners, the newest thousand first."""
     async with desk() as at:
-        found = await at.list_partners()
+        found = await at.list_partners(named)
     show([_partner(partner) for partner in found], as_json=as_json)
 
 

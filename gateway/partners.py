@@ -89,9 +89,9 @@ class Desk:
             await self._record(connection, "partner.created", ids.encode("prt", partner.id), partner.id)
         return partner
 
-    async def list_partners(self) -> list[Partner]:
+    async def list_partners(self, named: str | None = None) -> list[Partner]:
         async with self.database.as_system() as connection:
-            return await stored_partners.newest(connection, LIST_MAX)
+            return await stored_partners.newest(connection, LIST_MAX, named=named)
 
     async def show_partner(self, partner_id: UUID) -> Partner:
         async with self.database.as_system() as connection:

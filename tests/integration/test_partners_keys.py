@@ -260,6 +260,8 @@ async def test_amount_limits_are_kept_exactly(desk: Desk) -> None:
     partner = await desk.create_partner(name="B", email="b@example.com", amount_limits=limits)
     assert partner.amount_limits == limits
     assert (await desk.list_partners())[0] == partner
+    for named in ("B@EXAMPLE", ids.encode("prt", partner.id)):
+        assert await desk.list_partners(named) == [partner]
 
 
 async def test_an_email_address_belongs_to_one_partner(desk: Desk, partner: Partner) -> None:

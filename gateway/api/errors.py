@@ -5,6 +5,7 @@ Lower layers raise what happened; `TRANSLATIONS` says what that is called here. 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -208,7 +209,7 @@ def _sentence(message: str) -> str:
 
 Translation = Callable[[Any], Problem]
 
-TRANSLATIONS: Mapping[type[Exception], Translation] = {
+TRANSLATIONS: Mapping[type[BaseException], Translation] = {
     Problem: lambda problem: problem,
     NotFound: lambda _: Problem("not_found"),
     InvalidState: lambda error: Problem("invalid_state", _sentence(error.message), current_status=error.status.value),
@@ -250,6 +251,8 @@ TRANSLATIONS: Mapping[type[Exception], Translation] = {
     # This request did nothing; but it may repeat one that did, which only the database could tell.
     database.Unavailable: lambda _: unavailable(money_moved="unknown"),
     database.CommitUncertain: lambda _: unavailable(money_moved="unknown"),
+    # The server ends before the request does; what it has begun goes on, or is recovered.
+    asyncio.CancelledError: lambda _: unavailable(money_moved="unknown"),
     HTTPException: _from_http,
 }
 """One row per exception that may leave an endpoint; a subclass is found through its base."""
@@ -260,13 +263,13 @@ class Errors:
     """The layer that turns every exception of the layers below into a problem body."""
 
     app: ASGIApp
-    translations: Mapping[type[Exception], Translation] = field(default_factory=lambda: TRANSLATIONS)
+    translations: Mapping[type[BaseException], Translation] = field(default_factory=lambda: TRANSLATIONS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         current = exchange.of(scope)
         try:
             await self.app(scope, receive, send)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             problem = translated(error, current, self.translations)
             if current.status is not None:
                 raise  # part of an answer is out: the server can only cut the connection
@@ -276,9 +279,9 @@ class Errors:
 
 
 def translated(
-    error: Exception,
+    error: BaseException,
     current: exchange.Exchange,
-    translations: Mapping[type[Exception], Translation] = TRANSLATIONS,
+    translations: Mapping[type[BaseException], Translation] = TRANSLATIONS,
 ) -> Problem:
     """What an exception that left an endpoint is called outside; what nobody expected is logged."""
     for kind in type(error).__mro__:

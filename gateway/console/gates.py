@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -62,7 +63,7 @@ class Gates:
         nonce = secrets.token_urlsafe(16)
         try:
             response = await self._answer(request, current, nonce)
-        except Exception as error:  # noqa: BLE001 - shown as a page; what is unexpected is logged
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - a page; what is unexpected is logged
             response = _failed(error, request, current)
         if "content-security-policy" not in response.headers:
             response.headers.update(_security(nonce))
@@ -199,7 +200,7 @@ def _security(nonce: str) -> dict[str, str]:
     }
 
 
-def _failed(error: Exception, request: Request, current: exchange.Exchange) -> Response:
+def _failed(error: BaseException, request: Request, current: exchange.Exchange) -> Response:
     then = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if isinstance(error, NotSignedIn):
         return _elsewhere(request, error.where, then)

@@ -96,6 +96,32 @@ async def test_a_server_stopped_under_load_answers_what_it_has_begun_and_the_nex
     assert await sold(town) == dict.fromkeys(references, 1)
 
 
+async def test_what_is_not_over_when_the_server_must_end_is_not_told_to_have_failed(
+    town: Town, owner: asyncpg.Connection[asyncpg.Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(town.variables, "PAYGATE_SHUTDOWN_SECONDS", "1")
+    server = await town.serving()
+    await town.fault("answer_late", operation="charge", reference="too-long", seconds=120)
+    async with client_of(town, server) as client:
+        asking = asyncio.create_task(charge(client, "too-long"))
+        await town.called("charge", "too-long")
+        assert await server.stopped() == 0
+        cut = await asking
+    told = cut.json()
+    assert (cut.status_code, cut.headers["content-type"]) == (503, "application/problem+json")
+    assert (told["code"], told["money_moved"], told["safe_to_retry"]) == ("temporarily_unavailable", "unknown", True)
+    assert int(cut.headers["retry-after"]) > 0
+
+    await town.let_held_calls_go_on()
+    await leases_run_out(owner)
+    server = await town.serving()
+    async with client_of(town, server) as client:
+        repeat = await charge(client, "too-long")
+    assert (repeat.status_code, repeat.json()["status"]) == (201, "completed")
+    assert await server.stopped() == 0
+    assert (await sold(town))["too-long"] == 1
+
+
 async def refuses(server: Process) -> bool:
     try:
         async with httpx.AsyncClient(verify=TLS) as client:

@@ -10,6 +10,7 @@ _UNCONFIRMED = "tests/acceptance/test_nothing_unconfirmed_is_called_failed.py"
 _RULED_OUT = "tests/unit/test_ruling_out.py"
 _PARKED = "tests/acceptance/test_what_was_parked_is_tried_again.py"
 _SEALING = "tests/integration/test_sealing_rounds.py"
+_STOPPED = "tests/faults/test_a_process_is_stopped.py"
 
 BUGS = (
     # ── Asking ──
@@ -230,5 +231,13 @@ BUGS = (
         text="    for wait in (*RETRY_SECONDS, None):",
         becomes="    for wait in (None,):",
         tests=(f"{_NO_DATABASE}::test_an_outcome_that_meets_lost_connections_is_written_on_the_next",),
+    ),
+    Bug(
+        name="a request that is cut off when the server ends is told of an error",
+        breaks="M1: a charge that goes on is called failed, and the partner charges again",
+        file="gateway/api/errors.py",
+        text="        except (Exception, asyncio.CancelledError) as error:",
+        becomes="        except Exception as error:",
+        tests=(f"{_STOPPED}::test_what_is_not_over_when_the_server_must_end_is_not_told_to_have_failed",),
     ),
 )

@@ -62,6 +62,7 @@ class Switchboard:
         self._verdicts: dict[_Cell, Tally] = {}
         self._trials: dict[_Place, datetime] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._at_once = asyncio.Event()
         self.routes = alru_cache(maxsize=10_000, ttl=FRESH_SECONDS)(self._routes)
 
     def candidates(self, routes: Routes, method: str) -> Iterator[Candidate]:
@@ -106,11 +107,11 @@ class Switchboard:
         self._verdicts.clear()
 
     async def aclose(self) -> None:
-        """Tell what was not told yet."""
+        """Tell what was not told yet, now. What is being told is not cut off: it would be forgotten."""
         if self._telling is not None:
-            self._telling.cancel()
+            self._at_once.set()
             await asyncio.gather(self._telling, return_exceptions=True)
-        await self._tell()
+            self._at_once.clear()
 
     def _standing(self, account_id: UUID, method: str, known: Health | None, at: datetime) -> Standing:
         found = breaker.standing(known, at)
@@ -134,7 +135,9 @@ class Switchboard:
 
     async def _tell_later(self) -> None:
         while self._seen or self._verdicts:
-            await asyncio.sleep(TELL_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TELL_SECONDS):
+                    await self._at_once.wait()
             await self._tell()
 
     async def _tell(self) -> None:

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ from db.routing_records import BreakerOverride
 from gateway.routing import breaker
 from gateway.routing.breaker import Seen, Standing
 from providers.simulator import CREDENTIALS
-from tests.acceptance.steps import checks_fall_due, moved, refused, settled
+from tests.acceptance.steps import checks_fall_due, moved, refused, settled, until
 from tests.house import House, Json, Partner, new_key
 
 pytestmark = pytest.mark.usefixtures("silent_psp")
@@ -234,6 +235,22 @@ async def test_outages_open_a_breaker_and_an_answer_closes_it(
     assert breaker.standing(health, health.retry_at) is Standing.HALF_OPEN
     well = breaker.step(health, Seen(answers=1), health.retry_at + timedelta(seconds=1))
     assert breaker.standing(well, well.as_of) is Standing.CLOSED
+
+
+@pytest.mark.usefixtures("breakers_closed")
+async def test_what_is_being_told_when_a_process_ends_is_not_forgotten(
+    shared_house: House, partner: Partner, stripe_away: str
+) -> None:
+    owner, account_id = shared_house.owner, ids.decode("pac", stripe_away)
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE provider_health IN EXCLUSIVE MODE")
+        await pay(partner)
+        waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'provider_health'::regclass AND NOT granted"
+        await until(partial(owner.fetchval, waiting), bool)
+        ending = asyncio.create_task(shared_house.runtime.switchboard.aclose())
+        await until(partial(owner.fetchval, waiting), bool)
+    await ending
+    assert await owner.fetchval("SELECT outages FROM provider_health WHERE account_id = $1", account_id) == 1
 
 
 @pytest.mark.usefixtures("breakers_closed")

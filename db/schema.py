@@ -11,7 +11,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, pool, util
 from sqlalchemy.ext.asyncio import create_async_engine
 
-HEAD = "0011"
+HEAD = "0012"
 """The revision this code is written for; a test compares it with the newest file in migrations/versions."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -1,4 +1,4 @@
-"""What can be asked of payments: as conditions on a row, and as words in the index of words (see 0007_search.sql).
+"""What can be asked of payments: as conditions on a row, and as words in the index of words (see 0011_lookups.sql).
 
 A condition decides; words only propose candidates. So every word that a filter asks for must be one that each row which
 fits its condition has.

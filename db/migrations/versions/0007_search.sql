@@ -42,10 +42,9 @@ CREATE FUNCTION search_words(partner_id uuid, livemode boolean, id uuid, status 
 DECLARE
     whose text := right(partner_id::text, 8) || CASE WHEN livemode THEN '+' ELSE '-' END;
     units text := trunc(amount)::text;
-    magnitude text := whose || 'b' || chr(64 + least(length(units), 7));  -- a million or more is rare
+    magnitude text := whose || 'b' || chr(64 + length(units));
     words text[] := ARRAY[whose || 'w' || left(id::text, 5),  -- three days
-        whose || 'a' || trim_scale(amount)::text, magnitude,
-        CASE WHEN length(units) < 7 THEN magnitude || left(units, 2) END,
+        whose || 'a' || trim_scale(amount)::text, magnitude, magnitude || left(units, 2),
         whose || 'c' || currency, whose || 's' || status::text, whose || 'k' || capture::text,
         whose || 't' || payment_method, whose || 'l' || card_last4, whose || 'p' || provider,
         whose || 'i' || provider_transaction_id, CASE WHEN needs_review THEN whose || 'v' END,
@@ -61,28 +60,18 @@ BEGIN
     RETURN array_to_tsvector(array_remove(words, NULL));
 END $$;
 
--- New words wait in a list that every search reads: the worker merges it every second, and where none runs the charge that
--- fills it, one of some thousand.
+-- New words wait in a list that every search reads and every few hundred charges one merges: so it is kept short.
 CREATE INDEX transactions_words ON transactions USING gin (search_words(partner_id, livemode, id, status, amount,
     currency, capture, payment_method, card_last4, provider, provider_transaction_id, needs_review, customer_id,
-    customer_email, customer_name, metadata)) WITH (gin_pending_list_limit = 1024);
--- SECURITY DEFINER: an index is its owner's to keep.
-CREATE FUNCTION merge_search_words() RETURNS bigint LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS $$ SELECT gin_clean_pending_list('public.transactions_words') $$;
-REVOKE ALL ON FUNCTION merge_search_words() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION merge_search_words() TO paygate_worker;
+    customer_email, customer_name, metadata)) WITH (gin_pending_list_limit = 256);
 DROP INDEX transactions_status, transactions_provider_id, transactions_reference, transactions_email,
     transactions_metadata;
 -- References are looked for by their beginnings, and thousands begin as one does.
 CREATE INDEX transactions_reference ON transactions (partner_id, livemode, reference COLLATE "C", id)
     WHERE reference IS NOT NULL;
 CREATE INDEX transactions_newest ON transactions (livemode, id DESC);
+CREATE INDEX refunds_newest ON refunds (livemode, id DESC);
 CREATE INDEX disputes_provider_id ON disputes (partner_id, provider_dispute_id);
--- What a PSP told of, by the id of its notification; unknown of those that were applied before.
-ALTER TABLE provider_events ADD COLUMN transaction_id uuid,
-    ADD FOREIGN KEY (partner_id, transaction_id) REFERENCES transactions (partner_id, id);
-CREATE INDEX provider_events_transaction ON provider_events (partner_id, transaction_id)
-    WHERE transaction_id IS NOT NULL;
 
 -- ── Views ───────────────────────────────────────────────────────────────────────────────────────────────────────
 -- Under row-level security an index serves leakproof operators only, which none of words is. The views look under a role
@@ -105,19 +94,9 @@ BEGIN
                     WHERE partner_id IS NOT DISTINCT FROM current_partner()', seen);
     EXECUTE format('CREATE VIEW searchable_across AS SELECT %s FROM transactions WHERE across_partners()', seen);
 END $$;
--- Under another owner, as after a dump without owners, they show no row: whether so, and the way back.
-CREATE FUNCTION search_is_blind() RETURNS boolean LANGUAGE sql STABLE AS $$
-    SELECT count(*) < 2 FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
-    WHERE c.oid IN ('public.searchable_transactions'::regclass, 'public.searchable_across'::regclass)
-      AND r.rolname = 'paygate_search'
-$$;
-CREATE PROCEDURE give_search_its_views() LANGUAGE plpgsql AS $$
-BEGIN
-    GRANT CREATE ON SCHEMA public TO paygate_search;
-    ALTER VIEW public.searchable_transactions OWNER TO paygate_search;
-    ALTER VIEW public.searchable_across OWNER TO paygate_search;
-    REVOKE CREATE ON SCHEMA public FROM paygate_search;
-END $$;
-CALL give_search_its_views();
+GRANT CREATE ON SCHEMA public TO paygate_search;
+ALTER VIEW searchable_transactions OWNER TO paygate_search;
+ALTER VIEW searchable_across OWNER TO paygate_search;
+REVOKE CREATE ON SCHEMA public FROM paygate_search;
 GRANT SELECT ON searchable_transactions TO paygate_app, paygate_console;
 GRANT SELECT ON searchable_across TO paygate_console;

@@ -6,43 +6,23 @@ CREATE TABLE charge_counts (
     partner_id uuid NOT NULL REFERENCES partners (id),
     livemode   boolean NOT NULL,
     hours      smallint NOT NULL CHECK (hours IN (1, 6, 24)),
-    since      timestamptz NOT NULL,
+    since      timestamptz NOT NULL CHECK (since = date_bin(make_interval(hours => hours), since, '2000-01-01 00:00Z')),
     provider   varchar(30) NOT NULL,
     currency   char(3) NOT NULL REFERENCES currencies (code),
     approved   integer NOT NULL CHECK (approved >= 0),
     declined   integer NOT NULL CHECK (declined >= 0),
     failed     integer NOT NULL CHECK (failed >= 0),     -- by errors: not sent, refused as a request, no known outcome
     undecided  integer NOT NULL CHECK (undecided >= 0),  -- under way, or given up by the customer
-    amount     numeric(19,4) NOT NULL CHECK (amount >= 0),  -- of what was approved
+    amount     numeric(24,4) NOT NULL CHECK (amount >= 0),  -- of what was approved
     durations  integer[] NOT NULL CHECK (cardinality(durations) = 19),  -- how many verdicts took how long
-    PRIMARY KEY (partner_id, livemode, hours, since, provider, currency),
-    CONSTRAINT whole_spans CHECK (since = date_bin(make_interval(hours => hours), since, '2000-01-01 00:00Z'))
+    PRIMARY KEY (partner_id, livemode, hours, since, provider, currency)
 );
-CREATE INDEX charge_counts_across ON charge_counts (hours, since);
+CREATE INDEX charge_counts_across ON charge_counts (hours, livemode, since);
 CALL isolate_partners('charge_counts');
-CREATE POLICY console ON charge_counts FOR SELECT TO paygate_console USING (partner_id = current_partner());
-CREATE POLICY add_up ON charge_counts FOR SELECT TO paygate_worker USING (true);
+CREATE POLICY console ON charge_counts FOR SELECT TO paygate_console
+    USING (partner_id = current_partner() OR across_partners());
 GRANT SELECT, INSERT, UPDATE ON charge_counts TO paygate_worker;
 GRANT SELECT ON charge_counts TO paygate_console, paygate_operator;
-
--- The same of all partners together: nobody's rows.
-CREATE TABLE charge_totals (
-    livemode   boolean NOT NULL,
-    hours      smallint NOT NULL CHECK (hours IN (1, 6, 24)),
-    since      timestamptz NOT NULL,
-    provider   varchar(30) NOT NULL,
-    currency   char(3) NOT NULL REFERENCES currencies (code),
-    approved   integer NOT NULL CHECK (approved >= 0),
-    declined   integer NOT NULL CHECK (declined >= 0),
-    failed     integer NOT NULL CHECK (failed >= 0),
-    undecided  integer NOT NULL CHECK (undecided >= 0),
-    amount     numeric(19,4) NOT NULL CHECK (amount >= 0),
-    durations  integer[] NOT NULL CHECK (cardinality(durations) = 19),
-    PRIMARY KEY (livemode, hours, since, provider, currency),
-    CONSTRAINT whole_spans CHECK (since = date_bin(make_interval(hours => hours), since, '2000-01-01 00:00Z'))
-);
-GRANT SELECT, INSERT, UPDATE ON charge_totals TO paygate_worker;
-GRANT SELECT ON charge_totals TO paygate_console, paygate_operator;
 
 -- How far changes of attempts were counted. What was there before is counted by the worker's first rounds.
 CREATE TABLE charge_counting (

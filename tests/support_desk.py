@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -82,6 +83,12 @@ class Clerk(Browser):
     def actor(self) -> str:
         """As the audit log names this person."""
         return f"support:{self.id}"
+
+    async def page(self, path: str) -> str:
+        """What it shows, as text of its source."""
+        answer = await self.get(path)
+        assert answer.status_code == 200, answer.text
+        return html.unescape(answer.text)
 
     async def look_at(self, partner_id: UUID, mode: str = "test") -> None:
         """This partner's payments from now on."""

@@ -17,11 +17,6 @@ from tests.support_desk import Clerk, SupportDesk
 
 
 @pytest.fixture
-async def partner(shared_house: House) -> Partner:
-    return await shared_house.partner()
-
-
-@pytest.fixture
 async def admin(shared_support: SupportDesk, partner: Partner) -> Clerk:
     clerk = await shared_support.clerk("admin", name="Ada <i>")
     await clerk.look_at(partner.id)

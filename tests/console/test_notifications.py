@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import html
 from typing import Any
-
-import pytest
 
 from db import ids
 from tests.acceptance.steps import until
@@ -14,24 +11,6 @@ from tests.house import House, Json, Partner
 from tests.support_desk import Clerk, SupportDesk
 
 REVIEWS = "/console/reviews"
-
-
-@pytest.fixture
-async def partner(shared_house: House) -> Partner:
-    return await shared_house.partner()
-
-
-@pytest.fixture
-async def clerk(shared_support: SupportDesk, partner: Partner) -> Clerk:
-    found = await shared_support.clerk("support")
-    await found.look_at(partner.id)
-    return found
-
-
-async def page(clerk: Clerk, path: str) -> str:
-    answer = await clerk.get(path)
-    assert answer.status_code == 200, answer.text
-    return html.unescape(answer.text)
 
 
 async def parked(house: House, payment: str, name: str) -> str:
@@ -78,19 +57,19 @@ async def test_a_payments_notification_is_tried_again_from_its_page(
     charged = await held(partner)
     path = await parked(shared_house, charged["provider_transaction_id"], "held")
     here = f"/console/transactions/{charged['id']}"
-    assert path in await page(clerk, here)
-    assert path in await page(clerk, REVIEWS)
+    assert path in await clerk.page(here)
+    assert path in await clerk.page(REVIEWS)
     await partner.post(f"/v1/transactions/{charged['id']}/captures")
     answer = await clerk.post(path)
     assert (answer.status_code, answer.headers["location"]) == (303, here)
-    assert "It is tried again now." in await page(clerk, here)
+    assert "It is tried again now." in await clerk.page(here)
     await until(lambda: state(shared_house, "held"), lambda found: found == "applied")
-    shown = await page(clerk, here)
+    shown = await clerk.page(here)
     assert "dispute recorded" in shown
     assert "notification · retried" in shown.partition('id="audit"')[2]
-    assert path not in await page(clerk, REVIEWS)
+    assert path not in await clerk.page(REVIEWS)
     await clerk.post(path)
-    assert "It is applied." in await page(clerk, here)
+    assert "It is applied." in await clerk.page(here)
     (act,) = await shared_house.owner.fetch(
         "SELECT action, partner_id, request_id FROM audit_logs WHERE actor = $1 AND resource_type = 'notification'",
         clerk.actor,
@@ -103,14 +82,14 @@ async def test_one_about_nothing_of_ours_is_seen_across_partners_only(
     shared_house: House, shared_support: SupportDesk, clerk: Clerk
 ) -> None:
     path = await parked(shared_house, "pi_of_nobody", "nobodys")
-    assert path not in await page(clerk, REVIEWS)
+    assert path not in await clerk.page(REVIEWS)
     assert (await clerk.post(path)).status_code == 404
     viewer = await shared_support.clerk("viewer")
     await viewer.look_across()
-    text = await page(viewer, REVIEWS)
+    text = await viewer.page(REVIEWS)
     assert ("nothing of ours" in text, path in text) == (True, False)
     await clerk.look_across()
-    assert path in await page(clerk, REVIEWS)
+    assert path in await clerk.page(REVIEWS)
     before = await shared_house.owner.fetchval("SELECT tries FROM provider_events WHERE dedupe_key = 'evt_nobodys'")
     answer = await clerk.post(path)
     assert (answer.status_code, answer.headers["location"]) == (303, REVIEWS)
@@ -125,7 +104,7 @@ async def test_one_about_nothing_of_ours_is_seen_across_partners_only(
 async def test_another_partners_is_not_there(shared_house: House, clerk: Clerk, partner: Partner) -> None:
     path = await parked(shared_house, (await held(partner))["provider_transaction_id"], "others")
     await clerk.look_at((await shared_house.partner()).id)
-    assert path not in await page(clerk, REVIEWS)
+    assert path not in await clerk.page(REVIEWS)
     for tried in (path, f"/console/notifications/{ids.new()}/retry", "/console/notifications/none/retry"):
         assert (await clerk.post(tried)).status_code == 404
     assert await state(shared_house, "others") == "parked"

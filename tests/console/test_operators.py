@@ -20,19 +20,6 @@ KEY = re.compile(r"sk_test_[A-Za-z0-9_]+")
 CANARY = "AQEcanary0123456789"
 
 
-@pytest.fixture
-async def partner(shared_house: House) -> Partner:
-    return await shared_house.partner()
-
-
-@pytest.fixture
-async def admin(shared_support: SupportDesk, partner: Partner) -> Clerk:
-    """Looks at the partner."""
-    clerk = await shared_support.clerk("admin")
-    await clerk.look_at(partner.id)
-    return clerk
-
-
 def path_of(partner: Partner) -> str:
     return f"/console/partners/{ids.encode('prt', partner.id)}"
 

@@ -13,11 +13,6 @@ from tests.support_desk import Clerk, SupportDesk
 
 
 @pytest.fixture
-async def partner(shared_house: House) -> Partner:
-    return await shared_house.partner()
-
-
-@pytest.fixture
 async def clerk(shared_support: SupportDesk, partner: Partner) -> Clerk:
     found = await shared_support.clerk("viewer")
     await found.look_at(partner.id)

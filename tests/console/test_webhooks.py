@@ -5,26 +5,12 @@ from __future__ import annotations
 import html
 import re
 
-import pytest
-
 from db import ids
 from tests.house import House, Json, Partner
 from tests.support_desk import Clerk, SupportDesk
 
 DELIVERY = re.compile(r'href="/console/webhooks/deliveries/(whd_\w+)"')
 OLDER = re.compile(r'href="([^"]+)" rel="next"')
-
-
-@pytest.fixture
-async def partner(shared_house: House) -> Partner:
-    return await shared_house.partner()
-
-
-@pytest.fixture
-async def clerk(shared_support: SupportDesk, partner: Partner) -> Clerk:
-    found = await shared_support.clerk("support")
-    await found.look_at(partner.id)
-    return found
 
 
 async def delivered(house: House, partner: Partner) -> tuple[Json, str]:
@@ -36,19 +22,13 @@ async def delivered(house: House, partner: Partner) -> tuple[Json, str]:
     return endpoint, str(listed[0]["id"])
 
 
-async def page(clerk: Clerk, path: str) -> str:
-    answer = await clerk.get(path)
-    assert answer.status_code == 200, answer.text
-    return html.unescape(answer.text)
-
-
 async def test_an_endpoint_its_deliveries_and_every_try_are_shown(
     shared_house: House, clerk: Clerk, partner: Partner
 ) -> None:
     endpoint, delivery = await delivered(shared_house, partner)
-    assert f"/console/webhooks/{endpoint['id']}" in await page(clerk, "/console/webhooks")
-    assert delivery in await page(clerk, f"/console/webhooks/{endpoint['id']}")
-    assert "No delivery" in await page(clerk, f"/console/webhooks/{endpoint['id']}?state=exhausted")
+    assert f"/console/webhooks/{endpoint['id']}" in await clerk.page("/console/webhooks")
+    assert delivery in await clerk.page(f"/console/webhooks/{endpoint['id']}")
+    assert "No delivery" in await clerk.page(f"/console/webhooks/{endpoint['id']}?state=exhausted")
     hostile = "<script>alert(1)</script>"
     await shared_house.owner.execute(
         "INSERT INTO webhook_attempts (partner_id, delivery_id, number, started_at, duration_ms, status_code, error,"
@@ -99,7 +79,7 @@ async def test_pages_of_a_state_come_to_the_last(shared_house: House, clerk: Cle
     seen: list[str] = []
     path: str | None = f"/console/webhooks/{endpoint['id']}?state=exhausted"
     while path is not None:
-        text = await page(clerk, path)
+        text = await clerk.page(path)
         seen += DELIVERY.findall(text)
         older = OLDER.search(text)
         path = older and older[1]
@@ -116,13 +96,13 @@ async def test_what_is_another_partners_is_not_there(
         assert (await clerk.get(path)).status_code == 404
     for path in (f"deliveries/{delivery}/retry", f"{endpoint['id']}/disable", f"{endpoint['id']}/enable"):
         assert (await clerk.post(f"/console/webhooks/{path}")).status_code == 404
-    assert endpoint["id"] not in await page(clerk, "/console/webhooks")
+    assert endpoint["id"] not in await clerk.page("/console/webhooks")
     answer = await clerk.post("/console/exports/deliveries", {"export": an_export(), "endpoint": endpoint["id"]})
     assert answer.status_code == 422
     viewer = await shared_support.clerk("viewer")
     await viewer.look_across()
-    assert delivery in await page(viewer, f"/console/webhooks/{endpoint['id']}")
-    assert "Every try" in await page(viewer, f"/console/webhooks/deliveries/{delivery}")
+    assert delivery in await viewer.page(f"/console/webhooks/{endpoint['id']}")
+    assert "Every try" in await viewer.page(f"/console/webhooks/deliveries/{delivery}")
     assert (await viewer.post(f"/console/webhooks/deliveries/{delivery}/retry")).status_code == 403
 
 

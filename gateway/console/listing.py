@@ -6,7 +6,7 @@ A batch is a short transaction that is over before its rows are passed on: a slo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, TypeVar
 from uuid import UUID
@@ -30,6 +30,10 @@ class Source:
     partner_id: UUID | None = None
 
 
+class NoFilters(RequestModel):
+    """All of them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """`fields`: the filters' names and what people call them. `role`: that of the list's page, or more."""
@@ -37,13 +41,9 @@ class Listing:
     told: str
     role: SupportRole
     columns: Sequence[str]
-    filters: type[BaseModel]
-    fields: Mapping[str, str]
+    filters: type[BaseModel] = NoFilters
+    fields: Mapping[str, str] = field(default_factory=dict)
     open: Callable[[Visit, Any], Awaitable[Source]]
-
-
-class NoFilters(RequestModel):
-    """All of them."""
 
 
 async def in_batches(

@@ -130,8 +130,6 @@ ACCOUNTS = Listing(
         *("id", "provider", "label", "livemode", "partner", "partner_name", "enabled", "priority", "breakers"),
         *("fee_percent", "fee_fixed", "base_url", "created_at"),
     ),
-    filters=NoFilters,
-    fields={},
     open=_accounts,
 )
 
@@ -164,8 +162,6 @@ RULES = Listing(
         *("id", "partner", "livemode", "version", "description", "live", "shadow", "written_by", "written_at"),
         "rules",
     ),
-    filters=NoFilters,
-    fields={},
     open=_rules,
 )
 
@@ -195,8 +191,6 @@ PEOPLE = Listing(
         *("id", "name", "email", "role", "state", "second_factor", "signed_in_at", "password_changed_at"),
         *("invited_by", "created_at", "disabled_at"),
     ),
-    filters=NoFilters,
-    fields={},
     open=_people,
 )
 

@@ -171,8 +171,6 @@ REVIEWS = Listing(
         *("id", "partner", "partner_name", "livemode", "waiting_since", "reason", "status", "amount", "currency"),
         *("provider", "provider_id", "reference", "created_at"),
     ),
-    filters=NoFilters,
-    fields={},
     open=_reviews,
 )
 
@@ -239,8 +237,6 @@ FINDINGS = Listing(
         *("id", "found_by", "finding", "about", "partner", "account", "stops_refunds", "found_at", "seen_at"),
         *("lifted_at", "data"),
     ),
-    filters=NoFilters,
-    fields={},
     open=_findings,
 )
 
@@ -265,7 +261,5 @@ NOTIFICATIONS = Listing(
     told="Notifications of providers that could not be applied, in both modes: about payments of whoever you look at.",
     role=SupportRole.SUPPORT,
     columns=("id", "received_at", "provider", "provider_event", "reason", "tries", "account", "partner", "payment"),
-    filters=NoFilters,
-    fields={},
     open=_notifications,
 )

@@ -57,8 +57,6 @@ ENDPOINTS = Listing(
         *("events", "rate_a_second", "own_headers", "failures_in_a_row", "failing_since", "last_success"),
         "created_at",
     ),
-    filters=NoFilters,
-    fields={},
     open=_endpoints,
 )
 

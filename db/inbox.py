@@ -116,6 +116,17 @@ async def parked(connection: Connection, limit: int, *, after: UUID | None = Non
     return [shapes.read(Notification, row) for row in rows]
 
 
+async def of_transaction(connection: Connection, partner_id: UUID, transaction_id: UUID) -> list[Notification]:
+    """What was told of a payment and applied, ignored or parked, the newest first."""
+    rows = await connection.fetch(
+        f"SELECT {_NOTIFICATION} FROM provider_events WHERE partner_id = $1 AND transaction_id = $2"
+        " ORDER BY received_at DESC, id DESC LIMIT 100",
+        partner_id,
+        transaction_id,
+    )
+    return [shapes.read(Notification, row) for row in rows]
+
+
 async def put_back(connection: Connection, event_id: UUID) -> bool:
     """To be applied now; as an operator. False where it is not parked."""
     put: bool | None = await connection.fetchval(

@@ -10,7 +10,7 @@ from uuid import UUID
 from db import shapes
 from db.audit import AuditLog
 from db.database import Connection
-from db.records import DeliveryState, Dispute, ProviderEventState, Transaction
+from db.records import DeliveryState, Dispute, Transaction
 
 _TRANSACTION = shapes.columns(Transaction)
 _DISPUTE = shapes.columns(Dispute)
@@ -32,20 +32,6 @@ class Sent:
     last_status: int | None
     last_error: str | None
     last_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """A PSP's notification about a payment, and what became of it."""
-
-    id: UUID
-    provider: str
-    dedupe_key: str
-    """What the PSP calls it."""
-    state: ProviderEventState
-    reason: str | None
-    tries: int
-    received_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,17 +75,6 @@ async def deliveries(connection: Connection, partner_id: UUID, transaction_id: U
         transaction_id,
     )
     return [shapes.read(Sent, row) for row in rows]
-
-
-async def notifications(connection: Connection, partner_id: UUID, transaction_id: UUID) -> list[Told]:
-    """The newest first."""
-    rows = await connection.fetch(
-        f"SELECT {shapes.columns(Told)} FROM provider_events WHERE partner_id = $1 AND transaction_id = $2"
-        " ORDER BY received_at DESC, id DESC LIMIT 100",
-        partner_id,
-        transaction_id,
-    )
-    return [shapes.read(Told, row) for row in rows]
 
 
 async def audit_lines(connection: Connection, partner_id: UUID, resources: Sequence[str]) -> list[AuditLog]:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from db import approvals, ids, ledger, notes, provider_calls, refunds, reviews, support_readings, transactions
+from db import approvals, ids, inbox, ledger, notes, provider_calls, refunds, reviews, support_readings, transactions
 from db.approvals import Approval
 from db.audit import AuditLog
 from db.database import Connection
+from db.inbox import Notification
 from db.notes import Note
 from db.records import Attempt, AttemptOperation, Dispute, LedgerEntry, Refund, Scope, Transaction, TransactionEvent
 from db.reviews import ReviewDecision
-from db.support_readings import Sent, Told
+from db.support_readings import Sent
 from db.support_users import SupportRole
 from gateway.console import actors
 from gateway.console.visits import Visit
@@ -37,7 +38,7 @@ class Dossier:
     entries: Sequence[LedgerEntry]
     """In the order they were written."""
     deliveries: Sequence[Sent]
-    notifications: Sequence[Told]
+    notifications: Sequence[Notification]
     approvals: Sequence[Approval]
     decisions: Sequence[ReviewDecision]
     notes: Sequence[Note]
@@ -76,7 +77,7 @@ async def read(visit: Visit, connection: Connection, transaction: Transaction, p
     scope = Scope(partner_id, transaction.livemode)
     entries = await ledger.page(connection, scope, transaction_id=of, limit=ENTRIES_MAX)
     sent = await support_readings.deliveries(connection, partner_id, of)
-    told = await support_readings.notifications(connection, partner_id, of)
+    told = await inbox.of_transaction(connection, partner_id, of)
     resources = [
         ids.encode("txn", of),
         *(ids.encode("rfd", one.id) for one in given_back),
